@@ -1,0 +1,1 @@
+"""The only I/O: translate, time out, retry, nothing else."""

@@ -1,0 +1,1 @@
+"""The command line; imports are lazy so that `--help` answers at once."""

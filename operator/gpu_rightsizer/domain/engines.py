@@ -1,0 +1,60 @@
+"""Inference engines and the settings that decide their memory and speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpu_rightsizer.domain.models import WeightDtype
+
+
+class EngineType(StrEnum):
+    """The engine; the values are those of `spec.engine.type`."""
+
+    VLLM = "VLLM"
+    SGLANG = "SGLang"
+    TGI = "TGI"
+    TRITON = "Triton"
+    TENSORRT_LLM = "TensorRTLLM"
+    LLAMA_CPP = "LlamaCpp"
+    RAY_SERVE = "RayServe"
+    CUSTOM = "Custom"
+
+    @property
+    def preallocates(self) -> bool:
+        """Takes its share of device memory at start, so that framebuffer use says nothing of need."""
+        return self in _PREALLOCATING
+
+
+_PREALLOCATING = frozenset({EngineType.VLLM, EngineType.SGLANG, EngineType.TENSORRT_LLM, EngineType.RAY_SERVE})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine was told, after defaults. `explicit` names the fields the user set; the rest are the engine's.
+
+    `None` means that neither the user nor the engine version tells. Token and sequence limits are per replica;
+    `gpu_memory_utilization` is a share of device memory; `kv_bytes` is bytes per KV element.
+    """
+
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    num_gpu_blocks_override: int | None = None
+    block_size: int = 16
+    weight_dtype: WeightDtype | None = None
+    kv_bytes: float = 2.0
+    enforce_eager: bool = False
+    chunked_prefill: bool | None = None
+    prefix_caching: bool | None = None
+    cpu_offload_gib: float = 0.0
+    model_name: str = ""
+    version: str = ""
+    explicit: frozenset[str] = frozenset()
+    unread: tuple[str, ...] = ()  # arguments that change memory or speed and that we do not understand

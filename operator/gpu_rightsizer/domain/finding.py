@@ -1,0 +1,97 @@
+"""A finding: a closed code with its figures. Words for it live in `explain` alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+    from decimal import Decimal
+
+Fact: TypeAlias = "str | int | float | Decimal | datetime | timedelta"
+
+
+class Code(StrEnum):
+    """What was found. Each is documented at a stable anchor; renaming one is a breaking change."""
+
+    # why nothing smaller may be proposed
+    METRICS_MISSING = "MetricsMissing"
+    METRICS_INCOMPLETE = "MetricsIncomplete"
+    HISTORY_TOO_SHORT = "HistoryTooShort"
+    DEMAND_CENSORED = "DemandCensored"
+    DEVICE_SHARED = "DeviceShared"
+    ENGINE_METRICS_NEEDED = "EngineMetricsNeeded"  # DCGM only, preallocating
+    MODEL_UNKNOWN = "ModelUnknown"
+    ENGINE_UNKNOWN = "EngineUnknown"
+    CLASS_UNKNOWN = "ClassUnknown"
+    TARGET_MISSING = "TargetMissing"
+    SETTINGS_UNREAD = "SettingsUnread"
+    SOURCES_DISAGREE = "SourcesDisagree"
+    RECENT_REVISION = "RecentRevision"
+    # why a class was rejected
+    MEMORY_TOO_SMALL = "MemoryTooSmall"
+    CONTEXT_TOO_LONG = "ContextTooLong"
+    MEMORY_RISK = "MemoryRisk"
+    TPOT_TOO_SLOW = "TpotTooSlow"
+    TTFT_TOO_SLOW = "TtftTooSlow"
+    OVERLOADED = "Overloaded"
+    TENSOR_PARALLEL_IMPOSSIBLE = "TensorParallelImpossible"
+    PRECISION_UNSUPPORTED = "PrecisionUnsupported"
+    HOST_CPU_TOO_SMALL = "HostCpuTooSmall"
+    HOST_MEMORY_TOO_SMALL = "HostMemoryTooSmall"
+    HOST_STORAGE_TOO_SMALL = "HostStorageTooSmall"
+    HOST_RESOURCE_MISSING = "HostResourceMissing"
+    HOST_ARCHITECTURE = "HostArchitecture"
+    VOLUME_ZONE = "VolumeZone"
+    NODE_CONSTRAINT = "NodeConstraint"
+    NOT_PROVISIONABLE = "NotProvisionable"
+    NOT_ALLOWED = "NotAllowed"  # by include/exclude, regions or capacity types
+    OTHER_VENDOR = "OtherVendor"
+    PRICE_UNKNOWN = "PriceUnknown"
+    SMALLER_MEMORY_HELD = "SmallerMemoryHeld"  # the evidence forbids less memory
+    SHRINK_HELD = "ShrinkHeld"
+    FAILED_THERE_BEFORE = "FailedThereBefore"
+    # reasons for the decision
+    CHEAPER_CLASS_HOLDS = "CheaperClassHolds"
+    NOTHING_CHEAPER = "NothingCheaper"
+    SAVING_TOO_SMALL = "SavingTooSmall"
+    UNDER_SIZED = "UnderSized"
+    NOTHING_HOLDS = "NothingHolds"
+    PROVEN_IDLE = "ProvenIdle"
+    TUNE_REMOVES_RISK = "TuneRemovesRisk"
+    # what was computed, for the explanation
+    MEMORY_LEDGER = "MemoryLedger"
+    DEMAND_PEAK = "DemandPeak"
+    DEMAND_TAIL = "DemandTail"
+    BINDING_RESOURCE = "BindingResource"
+    PRECISION_SLOWER = "PrecisionSlower"
+    OVERHEAD_ASSUMED = "OverheadAssumed"
+    INCIDENT_WEIGHED = "IncidentWeighed"
+    HOST_REQUEST_UNUSED = "HostRequestUnused"
+    NODE_LEAVES = "NodeLeaves"
+    NODE_STAYS = "NodeStays"
+    AUTOSCALER_OWNS_REPLICAS = "AutoscalerOwnsReplicas"
+    QUEUE_STANDS = "QueueStands"  # symptom: requests wait
+    PREEMPTING = "Preempting"  # symptom
+    OBJECTIVE_MISSED = "ObjectiveMissed"  # symptom
+    WAKER_NEEDED = "WakerNeeded"
+    CAVEAT = "Caveat"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A code and its figures, in the units the code's documentation names."""
+
+    code: Code
+    facts: tuple[tuple[str, Fact], ...] = ()
+
+    def __getitem__(self, name: str) -> Fact:
+        """The fact of that name; KeyError when it is absent."""
+        return dict(self.facts)[name]
+
+
+def found(code: Code, **facts: Fact) -> Finding:
+    """A finding with its facts, in the order given."""
+    return Finding(code, tuple(facts.items()))

@@ -1,0 +1,30 @@
+"""The product on one page: what should be done about each deployment, and why. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_rightsizer.decide import decide
+from gpu_rightsizer.domain.world import Evaluation
+from gpu_rightsizer.estimate import estimate
+from gpu_rightsizer.predict import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from gpu_rightsizer.domain.hardware import InstanceClass
+    from gpu_rightsizer.domain.world import World
+
+
+def evaluate(worlds: Sequence[World], classes: Sequence[InstanceClass], now: datetime) -> list[Evaluation]:
+    """Evaluate a fleet (one deployment is a fleet of one), in the order given.
+
+    `classes` is every class that may be proposed anywhere; each workload's own rules narrow it.
+    """
+    needs = estimate(worlds, now)
+    candidates = predict(worlds, needs, classes)
+    return [
+        Evaluation(world, need, options, decide(world.workload, need, options, now))
+        for world, need, options in zip(worlds, needs, candidates, strict=True)
+    ]

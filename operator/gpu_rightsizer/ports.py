@@ -1,0 +1,92 @@
+"""What the core asks of the outside world, and the three ways it may fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Unavailable(Exception):
+    """The other side did not answer, or not wholly: ask again later."""
+
+
+class Rejected(Exception):
+    """The other side refused: asking again changes nothing; the message says what a person must do."""
+
+
+class Conflict(Exception):
+    """The object changed or exists meanwhile: look again, then decide again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One series of an answer: labels, sample times (Unix seconds) and values, both of shape (n,)."""
+
+    labels: Mapping[str, str]
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A whole answer. `warnings` other than allow-listed notes make it partial: good for growing only."""
+
+    series: Sequence[Series]
+    warnings: tuple[str, ...] = ()
+
+
+class Metrics(Protocol):
+    """A Prometheus-compatible store."""
+
+    async def instant(self, promql: str, at: datetime) -> Answer:
+        """One instant query; raises Unavailable or Rejected."""
+        ...
+
+    async def between(self, promql: str, start: datetime, end: datetime, step_seconds: int) -> Answer:
+        """One range query, both ends included; raises Unavailable or Rejected."""
+        ...
+
+    async def server_time(self) -> datetime:
+        """The store's own clock."""
+        ...
+
+
+class Cluster(Protocol):
+    """The Kubernetes API as raw JSON objects."""
+
+    async def list_objects(self, path: str, *, metadata_only: bool = False) -> list[dict[str, object]]:
+        """Every object under an API path (paged); raises Unavailable, or Rejected (starting with the code)."""
+        ...
+
+    async def apply_status(
+        self, namespace: str, name: str, resource_version: str, status: Mapping[str, object]
+    ) -> None:
+        """Server-side apply of the whole status of an InferenceDeployment, by its resourceVersion; never creates."""
+        ...
+
+    async def apply_annotations(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
+        """Server-side apply of our annotations on an InferenceDeployment of that uid; never creates."""
+        ...
+
+    async def post_event(self, event: Mapping[str, object]) -> None:
+        """Create or patch one Event."""
+        ...
+
+
+class Clock(Protocol):
+    """Wall time for what users read, monotonic time for what must not jump."""
+
+    def now(self) -> datetime:
+        """Aware wall-clock time, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
