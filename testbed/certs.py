@@ -1,7 +1,5 @@
 """A certificate authority for one test cluster: serving certificates, client certificates, the token signing key."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,9 +52,7 @@ class Authority:
 
     def client(self, user: str, groups: Sequence[str] = ()) -> KeyPair:
         """A client certificate: Kubernetes reads the user from CN and the groups from O."""
-        organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-        subject = x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, user)])
-        return self._issue(subject, [ExtendedKeyUsageOID.CLIENT_AUTH], [])
+        return self._issue(_subject(user, groups), [ExtendedKeyUsageOID.CLIENT_AUTH], [])
 
     def server(self, name: str, *, hosts: Sequence[str]) -> KeyPair:
         """A serving certificate for host names and IP addresses; also good as a client of its peers."""
@@ -73,9 +69,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True, key_cert_sign=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -83,12 +77,17 @@ class Authority:
         return KeyPair(signed.public_bytes(serialization.Encoding.PEM), _private_pem(key))
 
 
+def certificate_request(user: str, groups: Sequence[str] = ()) -> tuple[bytes, bytes]:
+    """A new key and a request for a client certificate of that user and those groups, both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(_subject(user, groups)).sign(key, hashes.SHA256())
+    return _private_pem(key), request.public_bytes(serialization.Encoding.PEM)
+
+
 def signing_key() -> KeyPair:
     """The key pair that signs ServiceAccount tokens; `certificate` holds the bare public key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return KeyPair(public, _private_pem(key))
 
 
@@ -109,6 +108,11 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + VALID_FOR)
     )
+
+
+def _subject(user: str, groups: Sequence[str]) -> x509.Name:
+    organizations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*organizations, x509.NameAttribute(NameOID.COMMON_NAME, user)])
 
 
 def _usage(*, digital_signature: bool, key_cert_sign: bool) -> x509.KeyUsage:

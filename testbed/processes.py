@@ -1,6 +1,4 @@
-"""Child processes that leave nothing behind: own sessions, logs in files, ordered stop, a supervisor that outlives us."""
-
-from __future__ import annotations
+"""Child processes that leave nothing behind: own sessions, logs in files, ordered stop, a supervisor beside us."""
 
 import contextlib
 import json
@@ -25,6 +23,15 @@ LONGEST_PAUSE_SECONDS = 0.2
 CLOSE_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A started process; `pid` is also its process group."""
+
+    name: str
+    pid: int
+    log: Path
+
+
 class ProcessDied(RuntimeError):
     """A process ended before it was ready; the message ends with the tail of its log."""
 
@@ -36,15 +43,6 @@ class ProcessDied(RuntimeError):
     def port_was_taken(self) -> bool:
         """Whether somebody else took the port between its choice and its use."""
         return "address already in use" in self.log.read_text(errors="replace").lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A started process; `pid` is also its process group."""
-
-    name: str
-    pid: int
-    log: Path
 
 
 class Processes:
@@ -59,7 +57,7 @@ class Processes:
         self._lock = threading.Lock()
         self._started: list[Process] = []
         command = [sys.executable, "-I", "-S", supervisor.__file__, *map(str, remove)]
-        self._supervisor = subprocess.Popen(  # noqa: S603  our own program
+        self._supervisor = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

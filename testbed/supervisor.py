@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -46,7 +47,7 @@ class Child:
                 env=env,
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=die_with_me,  # safe: this program has one thread
+                preexec_fn=die_with_me,  # noqa: PLW1509  this program has one thread
             )
 
     def code(self) -> int | None:
@@ -97,38 +98,45 @@ class Supervisor:
     def _terminate(self, *_: object) -> None:
         self.terminated = True
 
-    def start(self, request: Message) -> Message:
-        name = request["name"]
-        if name in self.children:
-            self.children[name].stop(GRACE_SECONDS)
-        child = Child(name, request["argv"], request["log"], request["env"], request["cwd"])
-        self.children.pop(name, None)
-        self.children[name] = child
-        return {"pid": child.popen.pid}
-
     def answer(self, request: Message) -> Message:
         """Does what one request asks; failures of the system call come back as text."""
         try:
-            match request["do"]:
-                case "start":
-                    return self.start(request)
-                case "code":
-                    return {"code": self.children[request["name"]].code()}
-                case "signal":
-                    self.children[request["name"]].signal(request["signal"])
-                    return {}
-                case "stop":
-                    return {"code": self.children[request["name"]].stop(request["grace_seconds"])}
-                case "close":
-                    self.stop_all()
-                    self.remove = []  # whoever can still ask decides what becomes of the files
-                    return {}
-                case "detach":
-                    self.detached = True
-                    return {"pid": os.getpid()}
+            return REQUESTS[request["do"]](self, request)
         except (OSError, subprocess.SubprocessError) as error:
             return {"error": str(error)}
-        return {"error": f"unknown request {request['do']}"}
+
+    def start(self, request: Message) -> Message:
+        """Starts a process; a running one of that name is stopped first."""
+        name = request["name"]
+        if name in self.children:
+            self.children.pop(name).stop(GRACE_SECONDS)
+        child = Child(name, request["argv"], request["log"], request["env"], request["cwd"])
+        self.children[name] = child
+        return {"pid": child.popen.pid}
+
+    def code(self, request: Message) -> Message:
+        """The exit code, or null."""
+        return {"code": self.children[request["name"]].code()}
+
+    def signal(self, request: Message) -> Message:
+        """Sends a signal to a process group."""
+        self.children[request["name"]].signal(request["signal"])
+        return {}
+
+    def stop(self, request: Message) -> Message:
+        """Stops one process."""
+        return {"code": self.children[request["name"]].stop(request["grace_seconds"])}
+
+    def close(self, _: Message) -> Message:
+        """Stops all; the folders stay."""
+        self.stop_all()
+        self.remove = []  # whoever can still ask decides what becomes of the files
+        return {}
+
+    def detach(self, _: Message) -> Message:
+        """From now on the end of the owner means nothing; SIGTERM does."""
+        self.detached = True
+        return {"pid": os.getpid()}
 
     def stop_all(self) -> None:
         """Last started, first stopped: an API server that has lost its etcd no longer ends on SIGTERM."""
@@ -137,6 +145,7 @@ class Supervisor:
         self.children.clear()
 
     def abandoned(self) -> bool:
+        """Whether the owner is gone, or somebody sent SIGTERM."""
         return self.terminated or (not self.detached and os.getppid() != self.owner)
 
     def serve(self) -> None:
@@ -159,6 +168,16 @@ class Supervisor:
         self.stop_all()
         for path in self.remove:
             shutil.rmtree(path, ignore_errors=True)
+
+
+REQUESTS: dict[str, Callable[[Supervisor, Message], Message]] = {
+    "start": Supervisor.start,
+    "code": Supervisor.code,
+    "signal": Supervisor.signal,
+    "stop": Supervisor.stop,
+    "close": Supervisor.close,
+    "detach": Supervisor.detach,
+}
 
 
 def main() -> None:

@@ -4,8 +4,6 @@
 The cache is `.cache` at the repository root, or GPU_RIGHTSIZER_CACHE.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import fcntl
@@ -65,6 +63,7 @@ class Package:
 
     @property
     def folder(self) -> Path:
+        """Where the programs lie in the cache."""
         return cache() / "bin" / f"{self.name}-{self.version}"
 
     def there(self) -> bool:
@@ -86,7 +85,7 @@ def program(name: str) -> Path:
 
 
 def kwok_stages() -> Path:
-    """kwok's own stages: nodes become Ready and keep their lease, pods run, pods of Jobs complete, deleted pods go."""
+    """Stages of kwok's module: nodes get Ready and keep their lease, pods run, pods of Jobs complete, deleted go."""
     return program("kwok").with_name("stages.yaml")
 
 
@@ -171,7 +170,7 @@ def _go(command: str, *args: str, log: Path, cwd: Path, **env: str) -> None:
 
 
 def _go_answer(*args: str) -> str:
-    done = subprocess.run(  # noqa: S603  fixed arguments
+    done = subprocess.run(
         [_go_program(), *args], capture_output=True, text=True, check=False, cwd=tempfile.gettempdir()
     )
     if done.returncode != 0:
@@ -232,9 +231,7 @@ def _installed_prometheus() -> Path | None:
 
 def _new_enough(folder: Path) -> bool:
     try:
-        done = subprocess.run(  # noqa: S603  a program just found or unpacked
-            [str(folder / "prometheus"), "--version"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([str(folder / "prometheus"), "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return False
     version = re.search(r"version (\d+)\.(\d+)", done.stdout + done.stderr)

@@ -25,7 +25,9 @@ def missing() -> list[str]:
     """What this machine lacks, each with the way to get it."""
     lacks = []
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may have an older one
-        lacks.append(f"Python 3.11 or newer (this is {sys.version.split()[0]}): install it and run make PYTHON=python3.11")
+        lacks.append(
+            f"Python 3.11 or newer (this is {sys.version.split()[0]}): install it and run make PYTHON=python3.11"
+        )
     try:
         __import__("ensurepip")
     except ImportError:

@@ -1,7 +1,5 @@
 """What the API server's audit log says: who asked for what, and what became of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +34,7 @@ class Request:
     @property
     def denied(self) -> bool:
         """Whether the API server answered 403."""
-        return self.code == 403  # noqa: PLR2004  HTTP
+        return self.code == 403
 
 
 def read(log: Path, *, user: str | None = None) -> Iterator[Request]:

@@ -1,7 +1,5 @@
 """What tests and the demo may ask of a cluster, whichever kind it is."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -140,7 +138,7 @@ class Cluster(ABC):
         With check=False the standard error is part of the answer and a failure raises nothing.
         """
         command = [str(tools.program("kubectl")), *args]
-        done = subprocess.run(  # noqa: S603  arguments come from tests, no shell is involved
+        done = subprocess.run(
             command,
             input=input,
             capture_output=True,

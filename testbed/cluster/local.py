@@ -1,7 +1,5 @@
 """A real control plane as local processes: etcd, API server, controllers, scheduler; kwok in place of kubelets."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import ssl
@@ -83,7 +81,9 @@ class LocalCluster(Cluster):
         path = self.scratch / f"user-{name.replace(':', '-')}.kubeconfig"
         return write_kubeconfig(path, self.server, self._authority.certificate, user)
 
-    def requests(self, *, user: str | None = None, service_account: tuple[str, str] | None = None) -> list[audit.Request]:
+    def requests(
+        self, *, user: str | None = None, service_account: tuple[str, str] | None = None
+    ) -> list[audit.Request]:
         """What the audit log recorded so far, of a user, of a (namespace, ServiceAccount) or of all."""
         if service_account is not None:
             user = "system:serviceaccount:" + ":".join(service_account)
@@ -107,11 +107,13 @@ class LocalCluster(Cluster):
     def _start_on_free_ports(self) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._start(*free_ports(3, HOST))
+                self._start(*free_ports(3, HOST))
             except ProcessDied as died:
                 if attempt == ATTEMPTS or not died.port_was_taken:
                     raise
                 self._forget_attempt(died.log)
+            else:
+                return
 
     def _forget_attempt(self, log: Path) -> None:
         for process in reversed(self.processes.started):

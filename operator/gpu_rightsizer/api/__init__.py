@@ -1,1 +1,1 @@
-"""The wire: InferenceDeployment, InstanceClass and RightsizingPolicy as the API server stores them, and their way in and out."""
+"""The wire: our three kinds as the API server stores them, the CRDs made from them, and the way in and out."""

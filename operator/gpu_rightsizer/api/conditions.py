@@ -1,7 +1,5 @@
 """metav1.Condition and object metadata, as far as we read them."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated
 

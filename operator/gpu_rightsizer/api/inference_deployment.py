@@ -1,7 +1,5 @@
 """InferenceDeployment: one inference workload that exists, what may be done about it, and what was found."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -32,7 +30,8 @@ class TargetRef(Wire):
     name: Annotated[
         ObjectName,
         Field(
-            description="Name of the workload in this namespace, for example `llama-8b`. It may be created later; until "
+            description="Name of the workload in this namespace, for example `llama-8b`. It may be created later; "
+            "until "
             "then the condition `Observed` says that it is not there. It cannot be changed."
         ),
     ]
@@ -101,7 +100,8 @@ class Model(Wire):
         Field(
             ge=1,
             le=100_000_000,
-            description="The longest request you serve, prompt and answer together, in tokens, for example `32768`. When "
+            description="The longest request you serve, prompt and answer together, in tokens, for example `32768`. "
+            "When "
             "absent: the engine's own limit, else the model's.",
         ),
     ] = None
@@ -114,7 +114,7 @@ class ScaleToZero(Wire):
         Mode,
         Field(
             description="`Recommend` (the default): a workload proven idle gets the advice, with its saving and with "
-            "what would have to wake it. `Off`: it is never advised. Never above `spec.mode`."
+            'what would have to wake it. `"Off"` (in quotes): it is never advised. Never above `spec.mode`.'
         ),
     ] = Mode.RECOMMEND
     idle_after: Annotated[
@@ -127,7 +127,8 @@ class ScaleToZero(Wire):
     cold_start: Annotated[
         Duration,
         Field(
-            description="How long a start from zero takes until the first token: a node, the image, loading the weights; "
+            description="How long a start from zero takes until the first token: a node, the image, loading the "
+            "weights; "
             "for example `90s`. It is what the first caller waits. Default `5m`."
         ),
     ] = "5m"
@@ -139,14 +140,17 @@ class InferenceDeploymentSpec(Wire):
     target_ref: Annotated[
         TargetRef,
         Field(
-            description="The workload that serves the model, in the same namespace. It needs no change of its own manifest."
+            description="The workload that serves the model, in the same namespace. It needs no change of its own "
+            "manifest."
         ),
     ]
     mode: Annotated[
         Mode,
         Field(
-            description="What the operator may do. `Recommend` (the default): it writes what it would do into the status "
-            "and annotations of this object, and changes nothing else. `Off`: it does not look at the workload."
+            description="What the operator may do. `Recommend` (the default): it writes what it would do into the "
+            "status "
+            'and annotations of this object, and changes nothing else. `"Off"` (in quotes, since YAML takes a bare '
+            "Off for `false`): it does not look at the workload."
         ),
     ] = Mode.RECOMMEND
     engine: Annotated[
@@ -159,7 +163,8 @@ class InferenceDeploymentSpec(Wire):
         Slo | None,
         Field(
             description="The service objective that a proposed class has to keep, and the risk that it may add. It is "
-            "judged in 10-minute windows with at least 20 finished requests; a window over a limit is a violation. When "
+            "judged in 10-minute windows with at least 20 finished requests; a window over a limit is a violation. "
+            "When "
             "absent: the policy's defaults, else the built-in ones."
         ),
     ] = None
@@ -170,15 +175,19 @@ class InferenceDeploymentSpec(Wire):
     scale_to_zero: Annotated[
         ScaleToZero,
         Field(
-            description="Advice to run nothing while nobody asks. When absent: `Recommend` after 30m of proven idleness.",
+            description="Advice to run nothing while nobody asks. When absent: `Recommend` after 30m of proven "
+            "idleness.",
             json_schema_extra={"default": {}},
         ),
     ] = ScaleToZero()
 
 
 class InferenceDeployment(Wire):
-    """An InferenceDeployment names one inference workload that exists, as a HorizontalPodAutoscaler does. The operator
-    measures what the workload needs and recommends the cheapest instance class that holds it, with the risk stated."""
+    """An InferenceDeployment names one inference workload that exists, as a HorizontalPodAutoscaler does.
+
+    The operator measures what the workload needs and recommends the cheapest instance class that holds it, with the
+    risk stated.
+    """
 
     metadata: Metadata
     spec: Annotated[

@@ -1,14 +1,22 @@
 """InstanceClass: one kind of place a replica can run, with its accelerator, host and price."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from gpu_rightsizer.api.conditions import Condition, Metadata
-from gpu_rightsizer.api.scalars import Amount, FreeText, Generation, LabelValue, NodeCount, Quantity, QuantityOut, Region, Share
+from gpu_rightsizer.api.scalars import (
+    Amount,
+    FreeText,
+    Generation,
+    LabelValue,
+    NodeCount,
+    Quantity,
+    QuantityOut,
+    Region,
+    Share,
+)
 from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic, list_map
 from gpu_rightsizer.domain.hardware import Commitment, Provisionable
 
@@ -58,7 +66,7 @@ class Toleration(Wire):
     )
 
 
-def _mig_agrees(accelerator: AcceleratorSpec) -> bool:
+def _mig_agrees(accelerator: "AcceleratorSpec") -> bool:
     wanted = MIG_RESOURCE + accelerator.mig_profile.replace("+", ".")
     return not accelerator.resource.startswith(MIG_RESOURCE) or accelerator.resource == wanted
 
@@ -78,7 +86,8 @@ class AcceleratorSpec(Wire):
         str,
         Text(253, 1),
         Field(
-            description="The extended resource a pod asks for: `nvidia.com/gpu` (the default), `nvidia.com/mig-1g.10gb` "
+            description="The extended resource a pod asks for: `nvidia.com/gpu` (the default), "
+            "`nvidia.com/mig-1g.10gb` "
             "or `aws.amazon.com/neuron`."
         ),
     ] = "nvidia.com/gpu"
@@ -147,7 +156,8 @@ class PriceSpec(Wire):
     overhead: Annotated[
         Share,
         Field(
-            description="What invoices add for network, storage and support, as a share of the price, for example `25%`. "
+            description="What invoices add for network, storage and support, as a share of the price, for example "
+            "`25%`. "
             "Default `0%`."
         ),
     ] = "0%"
@@ -174,13 +184,13 @@ class InstanceClassSpec(Wire):
         ),
     ]
     tolerations: Annotated[
-        list[Toleration],
+        tuple[Toleration, ...],
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
             description="Tolerations that a pod needs to run there. When absent: none.",
         ),
-    ] = []
+    ] = ()
     accelerator: Annotated[AcceleratorSpec, Field(description="The accelerators of one node.")]
     host: Annotated[
         HostSpec | None,
@@ -211,34 +221,36 @@ class InstanceClassStatus(Wire):
     observed_generation: Annotated[
         Generation | None, Field(description="The `metadata.generation` that this status is about.")
     ] = None
-    nodes: Annotated[
-        NodeCount | None, Field(description="Nodes of this class now. Absent: not counted yet.")
-    ] = None
+    nodes: Annotated[NodeCount | None, Field(description="Nodes of this class now. Absent: not counted yet.")] = None
     allocatable: Annotated[
         dict[str, QuantityOut],
         Field(
             max_length=32,
             description="What pods can use of one such node, by resource, after the system's and DaemonSets' share.",
         ),
-    ] = {}
+    ] = Field(default_factory=dict)
     provisionable: Annotated[
         Provisionable | None,
         Field(
-            description='`"Yes"`: nodes of it exist or have been had; `"No"`: known not to work, and the condition says '
+            description='`"Yes"`: nodes of it exist or have been had; `"No"`: known not to work, the condition says '
             "why; `Unknown`: never seen here."
         ),
     ] = None
     conditions: Annotated[
-        list[Condition],
+        tuple[Condition, ...],
         Field(
-            max_length=8, json_schema_extra=list_map("type"), description="What holds about the class, one entry a type."
+            max_length=8,
+            json_schema_extra=list_map("type"),
+            description="What holds about the class, one entry a type.",
         ),
-    ] = []
+    ] = ()
 
 
 class InstanceClass(Wire):
-    """An InstanceClass is one kind of place a replica can run: nodes, accelerators, host and price. A declared one wins
-    over those found on nodes, which win over the built-in catalogue."""
+    """An InstanceClass is one kind of place a replica can run: nodes, accelerators, host and price.
+
+    A declared one wins over those found on nodes, which win over the built-in catalogue.
+    """
 
     metadata: Metadata
     spec: Annotated[InstanceClassSpec, Field(description="The nodes, their accelerators and their price.")]

@@ -1,6 +1,4 @@
-"""What a user asks of a placement: service objective, risk, and the classes that may be proposed. Shared with the policy."""
-
-from __future__ import annotations
+"""What a user asks of a placement: objective, risk, and the classes that may be proposed. Policies share it."""
 
 from typing import Annotated, ClassVar
 
@@ -17,7 +15,8 @@ class Percentiles(Wire):
     p95: Annotated[
         Duration,
         Field(
-            description="Limit on the 95th percentile, for example `75ms` or `1s`. A limit that is a bucket edge of the "
+            description="Limit on the 95th percentile, for example `75ms` or `1s`. A limit that is a bucket edge of "
+            "the "
             "engine's histogram is judged exactly, any other by the next higher edge."
         ),
     ]
@@ -43,7 +42,8 @@ class Slo(Wire):
     attainment: Annotated[
         Share | None,
         Field(
-            description="Share of 10-minute windows with at least 20 finished requests in which every latency limit has "
+            description="Share of 10-minute windows with at least 20 finished requests in which every latency limit "
+            "has "
             "to hold, for example `99.9%`. When absent: the policy's default, else 99.9%."
         ),
     ] = None
@@ -58,7 +58,8 @@ class Slo(Wire):
     horizon: Annotated[
         Duration | None,
         Field(
-            description="The time over which the risk is counted, for example `30d`. When absent: the policy's default, "
+            description="The time over which the risk is counted, for example `30d`. When absent: the policy's "
+            "default, "
             "else 30d."
         ),
     ] = None
@@ -84,28 +85,28 @@ class ClassGlobs(Wire):
     """Which instance classes may be proposed, by name."""
 
     include: Annotated[
-        list[Glob],
+        tuple[Glob, ...],
         Field(
             max_length=32,
             json_schema_extra=list_set(),
             description="Names or globs (`*` any characters, `?` one) of InstanceClasses that may be proposed, for "
             "example `g6e.*`. When absent or empty: every class.",
         ),
-    ] = []
+    ] = ()
     exclude: Annotated[
-        list[Glob],
+        tuple[Glob, ...],
         Field(
             max_length=32,
             json_schema_extra=list_set(),
             description="Names or globs of InstanceClasses that are never proposed, for example `*.metal`. They win "
             "over `include`. When absent: none.",
         ),
-    ] = []
+    ] = ()
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.exclude) || !('*' in self.exclude)",
-            "`exclude` may not hold `*`, which would leave no class; use `mode: Off` to stop recommendations",
+            '`exclude` may not hold `*`, which would leave no class; use `mode: "Off"` to stop recommendations',
             lambda globs: "*" not in globs.exclude,
             ".exclude",
         ),
@@ -159,7 +160,7 @@ class Placement(Wire):
         ),
     ] = None
     regions: Annotated[
-        list[Region] | None,
+        tuple[Region, ...] | None,
         Field(
             max_length=16,
             min_length=1,
@@ -169,7 +170,7 @@ class Placement(Wire):
         ),
     ] = None
     capacity_types: Annotated[
-        list[Commitment] | None,
+        tuple[Commitment, ...] | None,
         Field(
             max_length=4,
             min_length=1,

@@ -1,7 +1,5 @@
 """RightsizingPolicy: guard rails for the namespaces it selects."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -37,13 +35,13 @@ class SelectorRequirement(Wire):
         Field(description="`In` or `NotIn` one of `values`; `Exists` or `DoesNotExist`, which take no values."),
     ]
     values: Annotated[
-        list[LabelValue],
+        tuple[LabelValue, ...],
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
             description="The values for `In` and `NotIn`, for example `[chat, search]`.",
         ),
-    ] = []
+    ] = ()
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -60,15 +58,15 @@ class LabelSelector(Wire):
     match_labels: Annotated[
         dict[str, LabelValue],
         Field(max_length=16, description="Labels and the values they have to carry, for example `{team: chat}`."),
-    ] = {}
+    ] = Field(default_factory=dict)
     match_expressions: Annotated[
-        list[SelectorRequirement],
+        tuple[SelectorRequirement, ...],
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
             description="Further requirements on labels, for example that `env` is not in `[test]`.",
         ),
-    ] = []
+    ] = ()
 
 
 class Defaults(Wire):
@@ -97,8 +95,8 @@ class RightsizingPolicySpec(Wire):
     max_mode: Annotated[
         Mode,
         Field(
-            description="The most that any InferenceDeployment there may ask for: `Off` stops all of them, `Recommend` "
-            "(the default) allows recommendations."
+            description='The most that any InferenceDeployment there may ask for: `"Off"` (in quotes) stops them all, '
+            "`Recommend` (the default) allows recommendations."
         ),
     ] = Mode.RECOMMEND
     instance_classes: Annotated[
@@ -109,7 +107,7 @@ class RightsizingPolicySpec(Wire):
         ),
     ] = None
     regions: Annotated[
-        list[Region] | None,
+        tuple[Region, ...] | None,
         Field(
             max_length=16,
             min_length=1,
@@ -128,8 +126,10 @@ class RightsizingPolicySpec(Wire):
 
 
 class RightsizingPolicy(Wire):
-    """A RightsizingPolicy holds guard rails for the InferenceDeployments of the namespaces it selects. Where several
-    select the same namespace, the most restrictive wins."""
+    """A RightsizingPolicy holds guard rails for the InferenceDeployments of the namespaces it selects.
+
+    Where several select the same namespace, the most restrictive wins.
+    """
 
     metadata: Metadata
     spec: Annotated[

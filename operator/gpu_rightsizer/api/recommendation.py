@@ -1,7 +1,5 @@
 """The recommendation as it stands in the status and, as compact JSON, in the annotation."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field
@@ -37,18 +35,16 @@ class Configuration(Wire):
         dict[str, EngineArgument],
         Field(
             max_length=16,
-            description="Engine arguments that would change, by flag, for example `{--max-num-seqs: \"64\"}`. Empty: "
+            description='Engine arguments that would change, by flag, for example `{--max-num-seqs: "64"}`. Empty: '
             "none.",
         ),
-    ] = {}
+    ] = Field(default_factory=dict)
 
 
 class Alternative(Configuration):
     """Another configuration that also holds."""
 
-    hourly_usd: Annotated[
-        UsdOut | None, Field(description="USD per hour of all replicas there.")
-    ] = None
+    hourly_usd: Annotated[UsdOut | None, Field(description="USD per hour of all replicas there.")] = None
     saved_monthly_usd: Annotated[
         UsdOut | None,
         Field(description="USD saved in a month of 730 hours; negative costs more."),
@@ -78,9 +74,7 @@ class Cost(Wire):
     saved_hourly_usd: Annotated[
         UsdOut | None, Field(description="USD per hour saved; negative where the recommendation costs more.")
     ] = None
-    saved_monthly_usd: Annotated[
-        UsdOut | None, Field(description="The same for a month of 730 hours.")
-    ] = None
+    saved_monthly_usd: Annotated[UsdOut | None, Field(description="The same for a month of 730 hours.")] = None
     realisation: Annotated[
         Realisation,
         Field(
@@ -127,32 +121,30 @@ class Predicted(Wire):
         SpanOut | None, Field(description="Time to first token with the model's error: exceeded with 5 % chance.")
     ] = None
     kv_demand_peak: Annotated[
-        QuantityOut | None, Field(description="Memory for keys and values of the requests at the peak, per accelerator.")
+        QuantityOut | None,
+        Field(description="Memory for keys and values of the requests at the peak, per accelerator."),
     ] = None
-    memory_need: Annotated[
-        QuantityOut | None, Field(description="Memory needed at the peak, per accelerator.")
-    ] = None
+    memory_need: Annotated[QuantityOut | None, Field(description="Memory needed at the peak, per accelerator.")] = None
     memory_available: Annotated[
         QuantityOut | None, Field(description="Memory the engine may use there, per accelerator.")
     ] = None
-    binding: Annotated[
-        Binding | None, Field(description="The resource that runs out first there.")
-    ] = None
+    binding: Annotated[Binding | None, Field(description="The resource that runs out first there.")] = None
 
 
 class Basis(Wire):
     """The evidence behind the recommendation."""
 
     span: Annotated[SpanOut, Field(description="How much history was seen.")]
-    samples: Annotated[
-        int | None, Field(ge=0, le=1_000_000_000, description="Samples of history that were seen.")
-    ] = None
+    samples: Annotated[int | None, Field(ge=0, le=1_000_000_000, description="Samples of history that were seen.")] = (
+        None
+    )
     coverage: Annotated[ShareOut, Field(description="Samples seen over samples expected in that span.")]
     tier: Annotated[
         Tier,
         Field(
             description="How much the evidence allows: `T0` never loaded; `T1` device metrics only, of an engine that "
-            "preallocates; `T2` device metrics only, of one that does not; `T3` under 4 days; `T4` enough; `T5` 14 days "
+            "preallocates; `T2` device metrics only, of one that does not; `T3` under 4 days; `T4` enough; `T5` 14 "
+            "days "
             "and a fleet of peers."
         ),
     ]
@@ -181,40 +173,38 @@ class Recommendation(Wire):
         ),
     ]
     confidence: Annotated[Certainty, Field(description="`High`, `Medium` or `Low`; the reasons say why.")]
-    target: Annotated[
-        Configuration | None, Field(description="What to run. Absent with `Keep` and `Unknown`.")
-    ] = None
+    target: Annotated[Configuration | None, Field(description="What to run. Absent with `Keep` and `Unknown`.")] = None
     alternatives: Annotated[
-        list[Alternative],
+        tuple[Alternative, ...],
         Field(
             max_length=8,
             json_schema_extra=list_atomic(),
             description="Configurations that also hold, cheapest first; one class may have no capacity.",
         ),
-    ] = []
+    ] = ()
     cost: Annotated[Cost | None, Field(description="What it costs, and what would be saved.")] = None
     risk: Annotated[Risk | None, Field(description="How likely it goes wrong.")] = None
     predicted: Annotated[
         Predicted | None, Field(description="What the recommended configuration would do at the peak.")
     ] = None
     reasons: Annotated[
-        list[Sentence],
+        tuple[Sentence, ...],
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
             description="Why, most important first, with the numbers.",
         ),
-    ] = []
+    ] = ()
     rejected: Annotated[
-        list[Rejected],
+        tuple[Rejected, ...],
         Field(
             max_length=8,
             json_schema_extra=list_atomic(),
             description="The nearest configurations that were ruled out, each with the one thing that rules it out.",
         ),
-    ] = []
+    ] = ()
     basis: Annotated[Basis | None, Field(description="The evidence behind it.")] = None
     expires_at: Annotated[
-        TimeOut | None, Field(description="When the recommendation lapses unless it is confirmed by newer data, RFC 3339.")
+        TimeOut | None,
+        Field(description="When the recommendation lapses unless it is confirmed by newer data, RFC 3339."),
     ] = None
-

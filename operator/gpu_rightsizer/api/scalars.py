@@ -1,6 +1,4 @@
-"""The notations of the API as types: each is a bounded string with its pattern and, for what users write, its rule in words."""
-
-from __future__ import annotations
+"""The notations of the API as types: bounded strings with a pattern and, for what users write, a rule in words."""
 
 import re
 from typing import Annotated, Final
@@ -28,7 +26,7 @@ SHARE: Final = Rule(
 )
 AMOUNT: Final = Rule(
     r"self.matches('^[0-9]+(\\.[0-9]+)?$')",
-    "must be an amount in USD of 0 or more, as a quoted decimal such as `\"1.861\"`",
+    'must be an amount in USD of 0 or more, as a quoted decimal such as `"1.861"`',
     lambda text: _matches(units.DECIMAL_PATTERN, text),
 )
 COUNT: Final = Rule(

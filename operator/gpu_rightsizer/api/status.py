@@ -1,7 +1,5 @@
 """The status of an InferenceDeployment: what runs, what was seen of it, what is recommended, what once failed."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field
@@ -58,7 +56,9 @@ class SeriesSeen(Wire):
     """One signal that was observed, and by which series."""
 
     signal: Annotated[Signal, Field(description="What was looked for, for example `KvUsage`.")]
-    metric: Annotated[str, Text(253), Field(description="The metric that told it, for example `vllm:kv_cache_usage_perc`.")]
+    metric: Annotated[
+        str, Text(253), Field(description="The metric that told it, for example `vllm:kv_cache_usage_perc`.")
+    ]
     labels: Annotated[
         str, Text(253), Field(description="The labels that tied its series to the pods, for example `namespace, pod`.")
     ] = ""
@@ -81,13 +81,9 @@ class Usage(Wire):
     from_: Annotated[TimeOut | None, Field(alias="from", description="Begin of the span, RFC 3339.")] = None
     to: Annotated[TimeOut | None, Field(description="Newest sample, RFC 3339.")] = None
     span: Annotated[SpanOut | None, Field(description="How much history was seen, for example `14d`.")] = None
-    coverage: Annotated[
-        ShareOut | None, Field(description="Samples seen over samples expected in that span.")
-    ] = None
+    coverage: Annotated[ShareOut | None, Field(description="Samples seen over samples expected in that span.")] = None
     engine: Annotated[EngineType | None, Field(description="The engine that was detected or given.")] = None
-    model: Annotated[
-        str | None, Text(253), Field(description="The model that was detected or given.")
-    ] = None
+    model: Annotated[str | None, Text(253), Field(description="The model that was detected or given.")] = None
     weight_dtype: Annotated[WeightDtype | None, Field(description="Number format of its weights.")] = None
     max_context_length: Annotated[
         int | None, Field(ge=0, le=100_000_000, description="The longest request the engine accepts, in tokens.")
@@ -102,9 +98,7 @@ class Usage(Wire):
     running_peak: Annotated[
         NumberOut | None, Field(description="Most requests in the batch of the busiest replica.")
     ] = None
-    waiting_peak: Annotated[
-        NumberOut | None, Field(description="Most requests queued at the busiest replica.")
-    ] = None
+    waiting_peak: Annotated[NumberOut | None, Field(description="Most requests queued at the busiest replica.")] = None
     requests_per_second_peak: Annotated[
         NumberOut | None, Field(description="Highest rate of requests of the busiest replica, per second.")
     ] = None
@@ -117,20 +111,19 @@ class Usage(Wire):
         SpanOut | None, Field(description="95th percentile of the time per output token, worst judged window.")
     ] = None
     memory_used_peak: Annotated[
-        QuantityOut | None, Field(description="Most memory in use on the busiest accelerator, as the driver reports it.")
+        QuantityOut | None,
+        Field(description="Most memory in use on the busiest accelerator, as the driver reports it."),
     ] = None
     memory_total: Annotated[
         QuantityOut | None, Field(description="Memory one accelerator offers, as the driver reports it.")
     ] = None
-    gpu_activity_peak: Annotated[
-        ShareOut | None, Field(description="Highest activity of the busiest accelerator.")
-    ] = None
+    gpu_activity_peak: Annotated[ShareOut | None, Field(description="Highest activity of the busiest accelerator.")] = (
+        None
+    )
     dram_activity_peak: Annotated[
         ShareOut | None, Field(description="Highest activity of the busiest accelerator's memory interface.")
     ] = None
-    host_cpu_peak: Annotated[
-        NumberOut | None, Field(description="Most CPU used by a replica, in cores.")
-    ] = None
+    host_cpu_peak: Annotated[NumberOut | None, Field(description="Most CPU used by a replica, in cores.")] = None
     host_memory_peak: Annotated[QuantityOut | None, Field(description="Most host memory used by a replica.")] = None
     idle_for: Annotated[
         SpanOut | None, Field(description="How long no request has been seen. Absent: busy, or not proven.")
@@ -138,21 +131,21 @@ class Usage(Wire):
     pods_seen: Annotated[SmallCount | None, Field(description="Pods of the workload with metrics.")] = None
     pods_expected: Annotated[SmallCount | None, Field(description="Pods of the workload that exist.")] = None
     series: Annotated[
-        list[SeriesSeen],
+        tuple[SeriesSeen, ...],
         Field(
             max_length=32,
             json_schema_extra=list_map("signal"),
             description="Which series told what. Compare with your own queries.",
         ),
-    ] = []
+    ] = ()
     missing: Annotated[
-        list[SignalMissing],
+        tuple[SignalMissing, ...],
         Field(
             max_length=32,
             json_schema_extra=list_map("signal"),
             description="What is unknown, why, and how to supply it.",
         ),
-    ] = []
+    ] = ()
 
 
 class IncidentRecord(Wire):
@@ -189,25 +182,23 @@ class InferenceDeploymentStatus(Wire):
         Field(description="The `metadata.generation` that was judged; older than the object's means not judged yet."),
     ] = None
     conditions: Annotated[
-        list[Condition],
+        tuple[Condition, ...],
         Field(
             max_length=8,
             json_schema_extra=list_map("type"),
             description="`Observed` (metrics fresh and complete), `Advised` (a recommendation exists) and the summary "
             "`Ready`, one entry a type.",
         ),
-    ] = []
+    ] = ()
     current: Annotated[Current | None, Field(description="How the workload runs now, and what that costs.")] = None
-    usage: Annotated[
-        Usage | None, Field(description="What was observed, by which series, over which span.")
-    ] = None
+    usage: Annotated[Usage | None, Field(description="What was observed, by which series, over which span.")] = None
     recommendation: Annotated[Recommendation | None, Field(description="What should be done, and why.")] = None
     incidents: Annotated[
-        list[IncidentRecord],
+        tuple[IncidentRecord, ...],
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
             description="Out-of-memory events that were seen, newest last, at most 16. They outlive the metrics and "
             "weigh in every recommendation.",
         ),
-    ] = []
+    ] = ()

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-from gpu_rightsizer.api.wire import JsonSchema
+    from gpu_rightsizer.api.wire import JsonSchema
 
-_DROPPED: Final = frozenset({"title", "$defs", "$ref", "anyOf", "allOf", "const", "propertyNames"})
-_RENAMED: Final = {"minProperties": "minProperties", "maxProperties": "maxProperties"}
+# What Kubernetes takes, in the order a reader wants it. Everything else (`title`, `$defs`, `propertyNames`) is dropped.
+_KEYWORDS: Final = (
+    "description",
+    "type",
+    "format",
+    "enum",
+    "default",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-validations",
+    "properties",
+    "additionalProperties",
+    "items",
+)
+_WRAPPERS: Final = frozenset({"$ref", "anyOf"})
+_RULES: Final = "x-kubernetes-validations"
 
 
 def structural(model: type[BaseModel]) -> JsonSchema:
@@ -20,34 +45,33 @@ def structural(model: type[BaseModel]) -> JsonSchema:
 
 def _walk(node: JsonSchema, definitions: JsonSchema) -> JsonSchema:
     node = _resolved(node, definitions)
-    out = {key: value for key, value in node.items() if key not in _DROPPED}
-    if out.get("default", "") is None or out.get("additionalProperties") is False:
-        out = {key: value for key, value in out.items() if value is not None and value is not False}
     if "const" in node:
-        out["enum"] = [node["const"]]
-    if "properties" in out:
-        out["properties"] = {name: _walk(child, definitions) for name, child in out["properties"].items()}
+        node["enum"] = [node["const"]]
+    if node.get("default", ...) in (None, []):
+        del node["default"]  # absent and empty mean the same
+    if "properties" in node:
+        node["properties"] = {name: _walk(child, definitions) for name, child in node["properties"].items()}
     for key in ("items", "additionalProperties"):
-        if isinstance(out.get(key), dict):
-            out[key] = _without_description(_walk(out[key], definitions))
-    return out
+        if isinstance(node.get(key), dict):
+            node[key] = _without_description(_walk(node[key], definitions))
+    return {key: node[key] for key in _KEYWORDS if key in node}
 
 
 def _resolved(node: JsonSchema, definitions: JsonSchema) -> JsonSchema:
-    """Inlines a reference or the one branch that is not null; what stands beside it wins."""
-    branches = [node] if "$ref" in node else node.get("anyOf", node.get("allOf", []))
-    branches = [branch for branch in branches if branch.get("type") != "null"]
+    """A copy with its reference, or its one branch that is not null, put in place; what stands beside it wins."""
+    wrapped: list[JsonSchema] = [{"$ref": node["$ref"]}] if "$ref" in node else node.get("anyOf") or []
+    branches = [branch for branch in wrapped if branch.get("type") != "null"]
     if not branches:
-        return node
+        return dict(node)
     if len(branches) > 1:
         raise ValueError(f"a structural schema has one type for each field, not {branches}")
-    beside = {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "allOf"}}
     inner = branches[0]
     if "$ref" in inner:
         inner = definitions[inner["$ref"].rsplit("/", 1)[-1]]
-    merged = _resolved(inner, definitions) | beside
-    rules = [rule for part in (inner, beside) for rule in part.get("x-kubernetes-validations", [])]
-    return merged | ({"x-kubernetes-validations": rules} if rules else {})
+    inner = _resolved(inner, definitions)
+    beside = {key: value for key, value in node.items() if key not in _WRAPPERS}
+    rules = [*inner.get(_RULES, []), *beside.get(_RULES, [])]
+    return inner | beside | ({_RULES: rules} if rules else {})
 
 
 def _without_description(node: JsonSchema) -> JsonSchema:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from gpu_rightsizer.domain.units import Bytes, Millicores
@@ -149,11 +149,26 @@ def format_count(count: int) -> str:
     return str(count)
 
 
-def _exact(number: Decimal | float) -> Decimal:
+def parse_time(text: str) -> datetime:
+    """An RFC 3339 time with its zone, in UTC."""
     try:
-        exact = number if isinstance(number, Decimal) else Decimal(repr(float(number)))
-    except InvalidOperation as error:  # pragma: no cover - repr of a float always parses
-        raise BadValue(f"`{number}` is not a number") from error
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadValue(f"`{text}` is not a time; write for example `2026-07-20T08:30:00Z`") from error
+    if moment.tzinfo is None:
+        raise BadValue(f"`{text}` has no time zone; write for example `2026-07-20T08:30:00Z`")
+    return moment.astimezone(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC to the second: `2026-07-20T08:30:00Z`. The moment has to carry its zone."""
+    if moment.tzinfo is None:
+        raise BadValue("a time without its zone is not a time")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _exact(number: Decimal | float) -> Decimal:
+    exact = number if isinstance(number, Decimal) else Decimal(repr(float(number)))
     if not exact.is_finite() or exact < 0:
         raise BadValue(f"`{number}` is not a finite number of 0 or more")
     return exact

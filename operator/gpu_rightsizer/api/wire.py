@@ -1,6 +1,4 @@
-"""What every API type is made of: camelCase frozen models, bounded texts, and rules that the server and we both enforce."""
-
-from __future__ import annotations
+"""What every API type is made of: frozen camelCase models, bounded texts, rules that the server and we enforce."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -103,13 +101,22 @@ class Wire(BaseModel):
         return self
 
     def to_wire(self) -> dict[str, Any]:  # JSON
-        """The object as the API server stores it: absent fields absent, enums and numbers as they travel."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """The object as the API server stores it: what is unknown or empty is absent."""
+        filled: dict[str, Any] = _filled(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return filled
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> Self:  # JSON
         """The inverse of `to_wire`; raises pydantic's ValidationError (see `api.read` for words that help)."""
         return cls.model_validate(raw)
+
+
+def _filled(value: Any) -> Any:
+    """Without the empty objects and lists inside."""
+    if isinstance(value, dict):
+        inside = {key: _filled(child) for key, child in value.items()}
+        return {key: child for key, child in inside.items() if child not in ({}, [])}
+    return [_filled(child) for child in value] if isinstance(value, list) else value
 
 
 def list_set() -> JsonSchema:

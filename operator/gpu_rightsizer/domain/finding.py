@@ -59,6 +59,7 @@ class Code(StrEnum):
     SAVING_TOO_SMALL = "SavingTooSmall"
     UNDER_SIZED = "UnderSized"
     NOTHING_HOLDS = "NothingHolds"
+    RISK_OUTWEIGHS_SAVING = "RiskOutweighsSaving"  # added OOM probability x its cost exceeds what is saved
     PROVEN_IDLE = "ProvenIdle"
     TUNE_REMOVES_RISK = "TuneRemovesRisk"
     # what was computed, for the explanation
@@ -67,6 +68,11 @@ class Code(StrEnum):
     DEMAND_TAIL = "DemandTail"
     BINDING_RESOURCE = "BindingResource"
     PRECISION_SLOWER = "PrecisionSlower"
+    ACCELERATOR_UNMEASURED = "AcceleratorUnmeasured"  # no measured point covers it: certainty falls
+    RISK_MODEL_BASED = "RiskModelBased"  # the probability is not calibrated on outcomes: at most Medium
+    EVIDENCE_THIN = "EvidenceThin"  # the tier of the evidence lowers certainty
+    CATALOGUE_RECALLED = "CatalogueRecalled"  # a catalogue entry not read in a source lowers certainty
+    OBJECTIVE_UNCHECKED = "ObjectiveUnchecked"  # TTFT or TPOT could not be predicted
     OVERHEAD_ASSUMED = "OverheadAssumed"
     INCIDENT_WEIGHED = "IncidentWeighed"
     HOST_REQUEST_UNUSED = "HostRequestUnused"
@@ -78,6 +84,11 @@ class Code(StrEnum):
     OBJECTIVE_MISSED = "ObjectiveMissed"  # symptom
     WAKER_NEEDED = "WakerNeeded"
     CAVEAT = "Caveat"
+    # reasons of conditions that no evaluation finds
+    METRICS_COMPLETE = "MetricsComplete"
+    RECOMMENDATION_CURRENT = "RecommendationCurrent"
+    MODE_OFF = "ModeOff"
+    INVALID_SPEC = "InvalidSpec"  # the object is stored, but its spec cannot be worked with
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,11 +45,15 @@ class IdleState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Idleness:
-    """Idle state, for how long, and the share of known blocks in the window without a request."""
+    """Idle state, for how long, and the share of known blocks in the window without a request.
+
+    `wakes_per_day` counts how often work came back after an idle gap (None: not counted).
+    """
 
     state: IdleState
     idle_for: timedelta | None
     idle_share: float | None
+    wakes_per_day: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,157 @@
+"""Figures as people read them, each format with its quantum, so that noise in a measurement does not change a sentence.
+
+| figure | quantum |
+|---|---|
+| probability | 2 significant digits, at least 0.0001 % when above zero |
+| share | whole per cent |
+| memory | 0.1 GiB, below 1 GiB whole MiB |
+| latency | 2 significant digits of a millisecond, at least 1 ms |
+| span | minutes below 2 h, hours below 48 h, then days; always rounded down |
+| at least | a ladder from 10 min to 365 d, rounded down, for times that grow while nothing happens |
+| tokens, rates | 2 significant digits |
+| money | none: prices are exact |
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import TYPE_CHECKING, Final
+
+from gpu_rightsizer.api.units import format_duration, format_gib, format_millicores, format_percent, format_usd
+from gpu_rightsizer.domain.units import HOURS_PER_MONTH, Millicores
+
+if TYPE_CHECKING:
+    from gpu_rightsizer.domain.finding import Fact
+
+_SMALLEST_PROBABILITY: Final = Decimal("0.000001")
+_MINUTE: Final = timedelta(minutes=1)
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+_LADDER: Final = (
+    timedelta(0),
+    *(timedelta(minutes=count) for count in (10, 20, 30)),
+    *(timedelta(hours=count) for count in (1, 2, 4, 8, 12)),
+    *(timedelta(days=count) for count in (1, 2, 3, 5, 7, 10, 14, 21, 30, 60, 90, 180, 365)),
+)
+
+
+def two_digits(number: float | Decimal) -> Decimal:
+    """Rounded to two significant digits, without an exponent; a figure that is not finite is a ValueError."""
+    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    if not exact.is_finite():
+        raise ValueError(f"{number} is not a finite figure")
+    if exact == 0:
+        return Decimal(0)
+    quantum = Decimal(1).scaleb(exact.adjusted() - 1)
+    rounded = exact.quantize(quantum, ROUND_HALF_EVEN)
+    return rounded if rounded != rounded.to_integral_value() else rounded.quantize(Decimal(1))
+
+
+def probability(share: float) -> str:
+    """`1.6%`, `0.042%`. Zero only where it is exactly zero, `100%` only where it is certain."""
+    exact = two_digits(max(0.0, share))
+    if 0 < share < 1:
+        exact = min(max(exact, _SMALLEST_PROBABILITY), Decimal("0.99"))
+    return f"{plain(exact * 100)}%"
+
+
+def share(of_one: float | Decimal) -> str:
+    """Whole per cent: `97%`; what is below all never reads `100%`, what is above nothing never `0%`."""
+    return format_percent(max(Decimal(0), Decimal(str(of_one))), places=0)
+
+
+def memory(size: float) -> str:
+    """A Kubernetes quantity: `29.4Gi`."""
+    return format_gib(size)
+
+
+def gibibytes(size: float) -> str:
+    """For sentences: `29.4 GiB`."""
+    text = format_gib(size)
+    return text.replace("Gi", " GiB").replace("Mi", " MiB")
+
+
+def latency(seconds: float) -> str:
+    """`31ms`, `1200ms`."""
+    return f"{max(1, int(two_digits(seconds * 1000)))}ms"
+
+
+def span(length: timedelta) -> str:
+    """`14d`, `36h`, `20m`: rounded down, so that a growing history changes its figure rarely."""
+    for unit, least in ((_DAY, 2 * _DAY), (_HOUR, 2 * _HOUR)):
+        if length >= least:
+            return format_duration(length // unit * unit)
+    return format_duration(max(timedelta(0), length) // _MINUTE * _MINUTE)
+
+
+def at_least(length: timedelta) -> str:
+    """The highest rung of the ladder reached: `7d` from seven days until ten."""
+    return format_duration(max(rung for rung in _LADDER if rung <= max(length, timedelta(0))))
+
+
+def duration(length: timedelta) -> str:
+    """A configured length, exact: `90s`, `30d`."""
+    return format_duration(length)
+
+
+def tokens(count: float) -> str:
+    """`850`, `12k`, `1.6M`."""
+    return scaled(count)
+
+
+def scaled(count: float) -> str:
+    """Two significant digits with k, M, G: `850`, `12k`, `1.6M`."""
+    figure = two_digits(float(count))
+    for suffix, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if abs(figure) >= size:
+            return f"{plain(figure / size)}{suffix}"
+    return plain(figure)
+
+
+def dollars(amount: Decimal) -> str:
+    """For sentences: `$53.18`, `-$0.50`."""
+    text = format_usd(Decimal(amount))
+    return f"-${text[1:]}" if text.startswith("-") else f"${text}"
+
+
+def usd(amount: Decimal) -> str:
+    """For the wire: up to four decimals, `53.179`."""
+    return format_usd(Decimal(amount), most_places=4)
+
+
+def monthly(hourly: Decimal) -> Decimal:
+    """An hourly amount over a month of 730 h."""
+    return hourly * HOURS_PER_MONTH
+
+
+def cores(millicores: float) -> str:
+    """`4`, `500m`."""
+    return format_millicores(Millicores(round(millicores)))
+
+
+def day(moment: datetime) -> str:
+    """`2026-03-11`, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def instant(moment: datetime) -> str:
+    """`2026-03-11T14:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def plain(number: Decimal) -> str:
+    """Without exponent and trailing zeros."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def as_float(fact: Fact) -> float:
+    """A numeric fact; TypeError where the fact is text or time, ValueError where it is not finite."""
+    if isinstance(fact, bool | str | datetime | timedelta):
+        raise TypeError(f"{fact!r} is not a number")
+    number = float(fact)
+    if not math.isfinite(number):
+        raise ValueError(f"{fact!r} is not finite")
+    return number
