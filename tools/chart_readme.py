@@ -3,8 +3,6 @@
 `python tools/chart_readme.py` writes, `--check` fails when the table is stale.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-CHART = Path(__file__).resolve().parent.parent / "helm" / "gpu-rightsizer"
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "helm" / "gpu-rightsizer"
 README = CHART / "README.md"
 BEGIN = "<!-- values: written by tools/chart_readme.py -->"
 END = "<!-- end of values -->"
@@ -35,7 +34,8 @@ def values() -> Sequence[Value]:
     """All values in the order of values.yaml: those with a comment, and the leaves without one."""
     text = (CHART / "values.yaml").read_text()
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert isinstance(root, yaml.MappingNode)  # noqa: S101  a values file is a mapping
+    if not isinstance(root, yaml.MappingNode):
+        raise SystemExit("values.yaml is not a mapping")
     return list(_walk(root, "", text.splitlines()))
 
 
@@ -56,23 +56,23 @@ def table() -> str:
     return "\n".join(["| value | default | meaning |", "|---|---|---|", *rows]).replace("<", "&lt;")
 
 
-def updated(readme: str) -> str:
-    """The README with a fresh table."""
-    before, rest = readme.split(BEGIN)
+def rendered() -> dict[str, str]:
+    """The README with a fresh table, by its path from the root of the repository."""
+    before, rest = README.read_text().split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return {str(README.relative_to(ROOT)): f"{before}{BEGIN}\n{table()}\n{END}{after}"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the table, or with `--check` tell whether it is stale."""
-    now = README.read_text()
-    if "--check" in arguments:
-        if now == updated(now):
-            return 0
-        print("helm/gpu-rightsizer/README.md is stale: run `python tools/chart_readme.py`")
-        return 1
-    README.write_text(updated(now))
-    return 0
+    ((path, text),) = rendered().items()
+    if "--check" not in arguments:
+        README.write_text(text)
+        return 0
+    if README.read_text() == text:
+        return 0
+    print(f"{path} is stale: run `python tools/chart_readme.py`")
+    return 1
 
 
 if __name__ == "__main__":

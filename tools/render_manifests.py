@@ -3,18 +3,15 @@
 `python tools/render_manifests.py` writes, `--check` fails where a file is stale and says which.
 """
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "gpu-rightsizer"
-MANIFESTS = ROOT / "manifests"
 sys.path[:0] = [str(ROOT)]
 
 NAMESPACE = "gpu-rightsizer"
@@ -24,7 +21,7 @@ MONITORING_KINDS = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.co
 GENERATED = "# Generated from helm/gpu-rightsizer by tools/render_manifests.py; edits are lost.\n"
 INSTALL_HEAD = f"""{GENERATED}#
 # GPU Rightsizer in Recommend mode, for the whole cluster. Before you apply it:
-# 1. Let `--prometheus-url` name your Prometheus ({PROMETHEUS} stands there), and the NetworkPolicy's last rule its namespace.
+# 1. Let `--prometheus-url` name your Prometheus, and the NetworkPolicy's last rule its namespace (`monitoring` here).
 # 2. Let `image` name the registry you pushed the operator's image to.
 #
 #     kubectl apply --server-side -f manifests/install.yaml
@@ -40,16 +37,16 @@ HELMS_OWN_LABELS = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-b
 SEPARATOR = re.compile(r"\n+---\n# Source: [^\n]*\n")
 
 
-def rendered() -> Mapping[Path, str]:
-    """What every generated file should contain."""
+def rendered() -> dict[str, str]:
+    """What every generated file should contain, by its path from the root of the repository."""
     monitoring = ["--set=podMonitor.enabled=true", "--set=prometheusRule.enabled=true"]
     monitoring += [f"--api-versions={kind}" for kind in MONITORING_KINDS]
     operator_kinds = _template(*monitoring, "--show-only=templates/monitoring.yaml")
     alerts = (CHART / "files" / "alerts" / "gpu-rightsizer.yaml").read_text()
     return {
-        MANIFESTS / "install.yaml": INSTALL_HEAD + _template(),
-        MANIFESTS / "monitoring" / "prometheus-operator.yaml": GENERATED + operator_kinds,
-        MANIFESTS / "monitoring" / "alerts.yaml": GENERATED + alerts,
+        "manifests/install.yaml": INSTALL_HEAD + _template(),
+        "manifests/monitoring/prometheus-operator.yaml": GENERATED + operator_kinds,
+        "manifests/monitoring/alerts.yaml": GENERATED + alerts,
     }
 
 
@@ -68,21 +65,22 @@ def _template(*options: str) -> str:
     return "".join(f"---\n{HELMS_OWN_LABELS.sub('', each).strip()}\n" for each in documents if each.strip())
 
 
-def stale() -> Sequence[Path]:
+def stale() -> list[str]:
     """The files that differ from what the chart gives."""
-    return [path for path, text in rendered().items() if not path.exists() or path.read_text() != text]
+    wanted = rendered().items()
+    return [path for path, text in wanted if not (ROOT / path).exists() or (ROOT / path).read_text() != text]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the files, or with `--check` tell which are stale."""
     if "--check" in arguments:
         for path in (out_of_date := stale()):
-            print(f"{path.relative_to(ROOT)} is stale: run `python tools/render_manifests.py`")
+            print(f"{path} is stale: run `python tools/render_manifests.py`")
         return 1 if out_of_date else 0
     for path, text in rendered().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        print(f"wrote {path.relative_to(ROOT)}")
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+        print(f"wrote {path}")
     return 0
 
 

@@ -7,11 +7,13 @@ Sources: frame-buffer totals as `nvidia-smi` prints them (public logs; EC2 API f
 tensor rates from ai-dynamo/aiconfigurator @095f58a `systems/*.yaml` and NVIDIA datasheets; instance shapes and
 us-east-1 on-demand prices from karpenter-provider-aws @1d92708 `zz_generated.pricing_aws.go` (generated
 2026-07-20). `reserved_mib` (NVML total minus what CUDA sees) is known for L4 (23034 MiB against 22.04 GiB, a
-vLLM startup log) and recalled for the others, +-150 MiB.
+vLLM startup log) and recalled for the others, +-150 MiB. A10G: 125 dense fp16 TFLOPS as the A10; a published 70
+cannot be, since a measured prefill (550 tokens of an 8B model in 137 ms, one decode step included) exceeds it.
 """
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeAlias
 
 MIB = 1024**2
 GIB = 1024**3
@@ -41,24 +43,31 @@ class Gpu:
         return (self.fb_total_mib - self.reserved_mib) * MIB
 
 
-def _gpu(
-    key: str,
-    names: tuple[str, str],
-    memory_mib: tuple[int, int],
-    rates: tuple[float, float, float | None],
-    compute_capability: tuple[int, int],
-    watts: tuple[float, float],
-    link: tuple[bool, float],
-) -> Gpu:
-    return Gpu(key, *names, *memory_mib, *rates, compute_capability, *watts, *link)
+_Row: TypeAlias = tuple[
+    str,
+    tuple[str, str],
+    tuple[int, int],
+    tuple[float, float, float | None],
+    tuple[int, int],
+    tuple[float, float],
+    tuple[bool, float],
+]
 
 
-_ROWS = (
-    _gpu("t4", ("Tesla T4", "Tesla-T4"), (15360, 430), (320, 65, None), (7, 5), (70, 10), (False, 16)),
-    _gpu("a10g", ("NVIDIA A10G", "NVIDIA-A10G"), (23028, 440), (600, 70, None), (8, 6), (300, 17), (False, 32)),
-    _gpu("l4", ("NVIDIA L4", "NVIDIA-L4"), (23034, 465), (300, 121, 242), (8, 9), (72, 13), (False, 32)),
-    _gpu("l40s", ("NVIDIA L40S", "NVIDIA-L40S"), (46068, 600), (864, 362.05, 733), (8, 9), (350, 33), (False, 32)),
-    _gpu(
+def _gpu(row: _Row) -> Gpu:
+    key, (dcgm_name, product), (total, reserved), (bandwidth, bf16, fp8), capability, (tdp, idle), (nvlink, link) = row
+    return Gpu(
+        key, dcgm_name, product, total, reserved, bandwidth, bf16, fp8, capability, tdp, idle, nvlink, float(link)
+    )
+
+
+# key, names, MiB total and reserved, GB/s and TFLOPS bf16 and fp8, compute capability, watts, NVLink and link GB/s
+_ROWS: tuple[_Row, ...] = (
+    ("t4", ("Tesla T4", "Tesla-T4"), (15360, 430), (320, 65, None), (7, 5), (70, 10), (False, 16)),
+    ("a10g", ("NVIDIA A10G", "NVIDIA-A10G"), (23028, 440), (600, 125, None), (8, 6), (300, 17), (False, 32)),
+    ("l4", ("NVIDIA L4", "NVIDIA-L4"), (23034, 465), (300, 121, 242), (8, 9), (72, 13), (False, 32)),
+    ("l40s", ("NVIDIA L40S", "NVIDIA-L40S"), (46068, 600), (864, 362.05, 733), (8, 9), (350, 33), (False, 32)),
+    (
         "rtx-pro-6000",
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"),
         (97887, 640),
@@ -67,7 +76,7 @@ _ROWS = (
         (600, 35),
         (False, 64),
     ),
-    _gpu(
+    (
         "a100-40",
         ("NVIDIA A100-SXM4-40GB", "NVIDIA-A100-SXM4-40GB"),
         (40960, 560),
@@ -76,7 +85,7 @@ _ROWS = (
         (400, 50),
         (True, 300),
     ),
-    _gpu(
+    (
         "a100-80",
         ("NVIDIA A100-SXM4-80GB", "NVIDIA-A100-SXM4-80GB"),
         (81920, 750),
@@ -85,7 +94,7 @@ _ROWS = (
         (400, 60),
         (True, 300),
     ),
-    _gpu(
+    (
         "h100",
         ("NVIDIA H100 80GB HBM3", "NVIDIA-H100-80GB-HBM3"),
         (81559, 550),
@@ -94,11 +103,11 @@ _ROWS = (
         (700, 70),
         (True, 450),
     ),
-    _gpu("h200", ("NVIDIA H200", "NVIDIA-H200"), (143771, 650), (4800, 989, 1978), (9, 0), (700, 75), (True, 450)),
-    _gpu("b200", ("NVIDIA B200", "NVIDIA-B200"), (183359, 700), (7700, 2250, 4500), (10, 0), (1000, 140), (True, 900)),
+    ("h200", ("NVIDIA H200", "NVIDIA-H200"), (143771, 650), (4800, 989, 1978), (9, 0), (700, 75), (True, 450)),
+    ("b200", ("NVIDIA B200", "NVIDIA-B200"), (183359, 700), (7700, 2250, 4500), (10, 0), (1000, 140), (True, 900)),
 )
 
-GPUS: dict[str, Gpu] = {gpu.key: gpu for gpu in _ROWS}
+GPUS: dict[str, Gpu] = {row[0]: _gpu(row) for row in _ROWS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def _parameters(engine: Engine, max_oom: int, single_step: bool) -> _Engine:
     )
 
 
-def _pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
+def _pointer(array: Floats | Ints | Bytes) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
 
 
@@ -192,7 +192,7 @@ def run(
     ooms = _library().twin_run(
         ctypes.byref(parameters),
         ctypes.c_int64(count),
-        *map(_pointer, inputs),
+        *(_pointer(column) for column in inputs),
         ctypes.c_int64(samples),
         _pointer(times),
         ctypes.c_int64(len(event_t)),
@@ -201,8 +201,8 @@ def run(
         ctypes.c_int64(len(edges)),
         _pointer(edges),
         ctypes.c_double(end_s),
-        *map(_pointer, (raw.admitted, raw.first, raw.finished, raw.preempted, raw.status)),
-        *map(_pointer, (raw.samples, raw.itl_counts, raw.itl_sum, raw.oom_times)),
+        *(_pointer(column) for column in (raw.admitted, raw.first, raw.finished, raw.preempted, raw.status)),
+        *(_pointer(column) for column in (raw.samples, raw.itl_counts, raw.itl_sum, raw.oom_times)),
     )
     return Raw(
         raw.admitted,

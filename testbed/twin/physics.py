@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from testbed.twin.hardware import GIB, Gpu
 from testbed.twin.models import Model
-from testbed.twin.truth import DECODE_EFFICIENCY, LAYER_OVERHEAD_S, Truth
+from testbed.twin.truth import DECODE_EFFICIENCY, FP8_UTILISATION, LAYER_OVERHEAD_S, Truth
 
 WEIGHT_BYTES = {"bfloat16": 2.0, "float16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.53, "nvfp4": 0.5625}
 KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1}
@@ -107,19 +107,27 @@ def kv_bytes_per_token(model: Model, tp: int, kv_dtype: str) -> float:
     return 2.0 * model.layers * max(1, model.kv_heads // tp) * model.head_dim * KV_BYTES[kv_dtype]
 
 
-def start(
-    model: Model, args: EngineArgs, gpu: Gpu, tp: int, truth: Truth, host_ram_gib: float = 1e6
-) -> Engine | StartFailure:
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """All that decides how an engine starts."""
+
+    model: Model
+    args: EngineArgs
+    gpu: Gpu
+    tp: int
+    truth: Truth
+
+
+def start(attempt: Attempt, *, host_ram_gib: float = 1e6) -> Engine | StartFailure:
     """The engine once it is up, or the reason it never is."""
-    refusal = _refusal(model, args, gpu, tp, host_ram_gib)
+    refusal = _refusal(attempt, host_ram_gib)
     if refusal is not None:
         return refusal
-    if model.is_eager:
-        return _start_eager(model, args, gpu, truth)
-    return _start_preallocating(model, args, gpu, tp, truth)
+    return _start_eager(attempt) if attempt.model.is_eager else _start_preallocating(attempt)
 
 
-def _refusal(model: Model, args: EngineArgs, gpu: Gpu, tp: int, host_ram_gib: float) -> StartFailure | None:
+def _refusal(attempt: Attempt, host_ram_gib: float) -> StartFailure | None:
+    model, args, gpu, tp = attempt.model, attempt.args, attempt.gpu, attempt.tp
     divides = model.heads % tp == 0 and (model.kv_heads % tp == 0 or tp % model.kv_heads == 0)
     if not divides or tp not in DECODE_EFFICIENCY:
         return StartFailure.PARALLELISM
@@ -137,7 +145,8 @@ def _refusal(model: Model, args: EngineArgs, gpu: Gpu, tp: int, host_ram_gib: fl
     return None
 
 
-def _start_preallocating(model: Model, args: EngineArgs, gpu: Gpu, tp: int, truth: Truth) -> Engine | StartFailure:
+def _start_preallocating(attempt: Attempt) -> Engine | StartFailure:
+    model, args, gpu, tp, truth = attempt.model, attempt.args, attempt.gpu, attempt.tp, attempt.truth
     length, sequences, batched = resolved(args, model, gpu)
     weights = weight_bytes(model, args.weight_dtype) / tp
     budget = args.gpu_memory_utilization * gpu.cuda_total_bytes
@@ -153,11 +162,7 @@ def _start_preallocating(model: Model, args: EngineArgs, gpu: Gpu, tp: int, trut
     slack = gpu.cuda_total_bytes - budget - 0.1e9
     spike = truth.spike_bytes_per_prompt_token
     return _engine(
-        model,
-        args,
-        gpu,
-        tp,
-        truth,
+        attempt,
         pool_tokens=blocks * BLOCK_TOKENS,
         oom_prompt_tokens=int(slack / spike) if spike > 0 else NEVER,
         fb_base_bytes=budget,
@@ -173,17 +178,14 @@ def _overhead_bytes(model: Model, tp: int, truth: Truth, batched: int, sequences
     return profiled + _NCCL_BYTES[tp] + truth.non_torch_bytes + truth.graph_bytes
 
 
-def _start_eager(model: Model, args: EngineArgs, gpu: Gpu, truth: Truth) -> Engine | StartFailure:
+def _start_eager(attempt: Attempt) -> Engine | StartFailure:
+    model, args, gpu, truth = attempt.model, attempt.args, attempt.gpu, attempt.truth
     base = weight_bytes(model, args.weight_dtype) + truth.non_torch_bytes
     room = gpu.cuda_total_bytes - base
     if room <= 0:
         return StartFailure.WEIGHTS
     return _engine(
-        model,
-        args,
-        gpu,
-        1,
-        truth,
+        attempt,
         pool_tokens=int(room / model.eager_bytes_per_token / truth.activation_factor),
         oom_prompt_tokens=NEVER,
         fb_base_bytes=base,
@@ -191,22 +193,19 @@ def _start_eager(model: Model, args: EngineArgs, gpu: Gpu, truth: Truth) -> Engi
 
 
 def _engine(
-    model: Model,
-    args: EngineArgs,
-    gpu: Gpu,
-    tp: int,
-    truth: Truth,
+    attempt: Attempt,
     *,
     pool_tokens: int,
     oom_prompt_tokens: int,
     fb_base_bytes: float,
 ) -> Engine:
+    model, args, gpu, tp, truth = attempt.model, attempt.args, attempt.gpu, attempt.tp, attempt.truth
     length, sequences, batched = resolved(args, model, gpu)
     weights = weight_bytes(model, args.weight_dtype) / tp
     kv = kv_bytes_per_token(model, tp, args.kv_cache_dtype)
     bandwidth = gpu.bandwidth_gbps * 1e9 * min(1.0, DECODE_EFFICIENCY[tp] * truth.bandwidth_factor)
     peak = _tensor_rate(args, gpu)
-    rate = peak * truth.prefill_mfu * tp
+    rate = peak * truth.prefill_mfu * tp * (FP8_UTILISATION if peak > gpu.bf16_tflops * 1e12 else 1.0)
     flops = 2.0 * model.active_parameters
     attention = 2.0 * model.layers * model.heads * model.head_dim
     exchange_fixed, exchange_token = _exchange(model, gpu, tp)
@@ -218,7 +217,8 @@ def _engine(
         max_model_len=length,
         weight_read_s=weights / bandwidth,
         compute_s_per_token=flops / rate,
-        kv_read_s_per_token=kv / bandwidth,
+        # a server without a KV cache computes every token in flight again at each step (denoising, for example)
+        kv_read_s_per_token=flops / rate if model.is_eager else kv / bandwidth,
         attention_s_per_token2=attention / rate,
         fixed_s=model.layers * LAYER_OVERHEAD_S[tp] * truth.overhead_factor + exchange_fixed,
         sequence_s=truth.sequence_overhead_s,
@@ -233,7 +233,7 @@ def _engine(
         fb_base_bytes=fb_base_bytes,
         fb_total_bytes=float(gpu.cuda_total_bytes),
         bandwidth_bytes_s=gpu.bandwidth_gbps * 1e9,
-        tensor_flops=peak * 1.0,
+        tensor_flops=peak,
         loading_s=truth.start_s + weights * tp / (truth.load_gbps * GIB),
         eager_bytes_per_token=model.eager_bytes_per_token * truth.activation_factor,
     )

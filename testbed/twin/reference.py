@@ -100,9 +100,9 @@ class Reference:
                 chunks.append((request, chunk))
                 budget -= chunk
         decoding = sum(not request.in_prefill for request in self.running)
-        while admit and budget > 0 and (request := self._admitted(decoding)) is not None:
-            chunk = min(budget, request.to_compute)
-            chunks.append((request, chunk))
+        while admit and budget > 0 and (admitted := self._admitted(decoding)) is not None:
+            chunk = min(budget, admitted.to_compute)
+            chunks.append((admitted, chunk))
             budget -= chunk
         return chunks
 
@@ -134,9 +134,7 @@ class Reference:
         kv_read = sum(request.prompt + request.generated for request in decoding)
         matrices = max(engine.weight_read_s, engine.compute_s_per_token * (count + tokens))
         per_token = engine.exchange_s_per_token * (count + tokens) + engine.attention_s_per_token2 * attention
-        return (
-            matrices + engine.kv_read_s_per_token * kv_read + engine.fixed_s + engine.sequence_s * count + per_token
-        )
+        return matrices + engine.kv_read_s_per_token * kv_read + engine.fixed_s + engine.sequence_s * count + per_token
 
     def _emit(self, request: Request) -> None:
         request.generated += 1

@@ -1,7 +1,6 @@
 """Helm without a cluster for rendering, and a control plane of its own for the tests that install the chart."""
 
-from __future__ import annotations
-
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,10 +60,8 @@ def installed(clean: Cluster, releases: Helm) -> Cluster:
 def _remove_everything(cluster: Cluster) -> None:
     """Whatever an earlier test left, in whatever state."""
     for release in (RELEASE, "other"):
-        try:
+        with contextlib.suppress(HelmError):  # it was not installed
             Helm(cluster.scratch, cluster.environment()).uninstall(release)
-        except HelmError:
-            pass  # it was not installed
     gone = "--ignore-not-found", "--wait=true", "--timeout=60s"
     cluster.kubectl("delete", "namespace", NAMESPACE, "chat", "search", *gone, seconds=70)
     cluster.kubectl("delete", "-f", ",".join(map(str, crd_files())), *gone, seconds=70)

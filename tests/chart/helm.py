@@ -1,7 +1,5 @@
 """Helm for the chart tests: rendering to parsed objects, and releases on a cluster."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The network policy: DNS, the API server and Prometheus, and nothing else."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The notes end with the way to the first recommendation; the CRDs are the published ones, kept."""
 
-from __future__ import annotations
-
 import yaml
 
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, ROOT, URL, Helm, Object, crd_files, of_kind, sets

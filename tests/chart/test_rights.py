@@ -1,7 +1,5 @@
 """What the operator may do, rule by rule: nothing that writes to a workload, no Secret, no wildcard."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import pytest

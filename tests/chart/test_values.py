@@ -1,7 +1,5 @@
 """The values: typos are refused by name, and every value is in the schema and in the README."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from typing import Any

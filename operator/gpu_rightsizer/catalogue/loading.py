@@ -255,12 +255,12 @@ def _models(document: _Document, alike: _Document) -> dict[str, ModelArchitectur
 
 
 def _model(entry: _Entry) -> ModelArchitecture:
-    parameters = entry.number("parameters_b") * 1e9
+    parameters = float(round(entry.number("parameters_b") * 1e9))
     checkpoint = entry.maybe("checkpoint_gb")
     return ModelArchitecture(
         name=entry.text("name"),
         parameters=parameters,
-        active_parameters=(entry.maybe("active_parameters_b") or 0.0) * 1e9 or parameters,
+        active_parameters=float(round((entry.maybe("active_parameters_b") or 0.0) * 1e9)) or parameters,
         layers=entry.whole("layers"),
         hidden=entry.whole("hidden"),
         heads=entry.whole("heads"),

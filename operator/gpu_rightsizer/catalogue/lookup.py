@@ -56,8 +56,10 @@ class Catalogue:
 
     def accelerator_by_product(self, product: str) -> Accelerator | None:
         """By key, product, DCGM model name, GFD label or cloud alias; `-SHARED` and `-MIG-…` are looked through."""
-        wanted = _MIG.sub("", _SHARED.sub("", _normal(product)))
-        return self._by_product.get(wanted)
+        alias = self.aliases.get(product.strip().casefold())  # whole: GKE's nvidia-tesla-a100 is one of two A100s
+        if alias is not None:
+            return self.accelerators[alias]
+        return self._by_product.get(_MIG.sub("", _SHARED.sub("", _normal(product))))
 
     def instance(self, name: str, region: str = "") -> InstanceClass | None:
         """The instance type there; outside the priced region its price is scaled, or absent without a factor."""
@@ -76,7 +78,7 @@ class Catalogue:
 
     @cached_property
     def _by_product(self) -> dict[str, Accelerator]:
-        names = {_normal(alias): self.accelerators[key] for alias, key in self.aliases.items()}
+        names: dict[str, Accelerator] = {}
         for accelerator in self.accelerators.values():
             own = (accelerator.key, accelerator.product, *accelerator.dcgm_names, *accelerator.gfd_products)
             names.update({_normal(name): accelerator for name in own})

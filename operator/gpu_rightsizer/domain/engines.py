@@ -57,4 +57,5 @@ class EngineSettings:
     model_name: str = ""
     version: str = ""
     explicit: frozenset[str] = frozenset()
+    in_shell: bool = False  # the arguments stand inside a shell string: read, but never to be changed by us
     unread: tuple[str, ...] = ()  # arguments that change memory or speed and that we do not understand

@@ -114,7 +114,11 @@ class Provisionable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InstanceClass:
-    """One kind of place a replica can run. `accelerator_memory` is per accelerator and overrides the catalogue's."""
+    """One kind of place a replica can run. `accelerator_memory` is per accelerator and overrides the catalogue's.
+
+    `zones` are those its nodes stand in and `node_labels` the labels that all of them carry; both are empty where no
+    node tells.
+    """
 
     name: str
     accelerator: Accelerator
@@ -131,5 +135,7 @@ class InstanceClass:
     mig_profile: str = ""
     nodes: int = 0
     allocatable: HostShape | None = None
+    zones: tuple[str, ...] = ()
+    node_labels: Mapping[str, str] = field(default_factory=dict)
     caveat: str = ""
     confidence: Confidence | None = None

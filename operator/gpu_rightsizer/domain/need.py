@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     import numpy as np
     from numpy.typing import NDArray
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.finding import Finding
     from gpu_rightsizer.domain.readings import Missing
     from gpu_rightsizer.domain.units import Bytes
+    from gpu_rightsizer.domain.workload import OomKind
 
 
 class Tier(StrEnum):
@@ -140,6 +141,31 @@ class HostNeed:
 
 
 @dataclass(frozen=True, slots=True)
+class WeighedIncident:
+    """A device out-of-memory as evidence: where, of which device memory, and the chance that its cause still applies.
+
+    `weight` is relevance times decay with age, 0..1; `demand` is the tokens (or bytes) it happened at, when known.
+    """
+
+    time: datetime
+    kind: OomKind
+    instance_class: str
+    weight: float
+    demand: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """Evidence for the rate of out-of-memory by configuration: a Gamma posterior per day, before the class is known.
+
+    `exposure_days` includes the prior's 60; each incident adds its weight to the prior's 0.2 events.
+    """
+
+    exposure_days: float = 60.0
+    incidents: tuple[WeighedIncident, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Need:
     """The whole need of one workload, and what the evidence forbids.
 
@@ -157,3 +183,4 @@ class Need:
     memory_holds: tuple[Finding, ...]
     symptoms: tuple[Finding, ...]
     notes: tuple[Finding, ...]
+    hazard: Hazard = Hazard()

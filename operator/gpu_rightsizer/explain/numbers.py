@@ -121,6 +121,11 @@ def usd(amount: Decimal) -> str:
     return format_usd(Decimal(amount), most_places=4)
 
 
+def cents(amount: Decimal) -> str:
+    """For the wire, to the cent: `38820.67`."""
+    return format_usd(Decimal(amount))
+
+
 def monthly(hourly: Decimal) -> Decimal:
     """An hourly amount over a month of 730 h."""
     return hourly * HOURS_PER_MONTH

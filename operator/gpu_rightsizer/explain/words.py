@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.finding import Code, Finding
-from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
-from gpu_rightsizer.explain.template import Sentence, sentence
+from gpu_rightsizer.domain.readings import Missing, Signal
+from gpu_rightsizer.explain.template import Sentence, mismatches, sentence
+from gpu_rightsizer.explain.terms import WHY
 from gpu_rightsizer.explain.text import safe, shortened
 
 if TYPE_CHECKING:
@@ -20,111 +21,192 @@ if TYPE_CHECKING:
 LONGEST: Final = 600  # characters of one sentence
 
 _EVIDENCE: Final = {
-    Code.METRICS_MISSING: "No usable metrics[ for {signal:name}][ ({why:name})][: {detail:name}]. Check that the pods are "
-    "scraped and that their series carry `namespace` and `pod`.",
-    Code.METRICS_INCOMPLETE: "Metrics have gaps[ in {signal:name}][: {coverage:share} of the expected samples]"
-    "[, {needed:share} needed]. Look for scrape failures of these pods.",
-    Code.HISTORY_TOO_SHORT: "Not enough history yet[: {span:span} seen][, {needed:duration} needed, with two business "
-    "days and a weekend day]. Nothing smaller is proposed until then.",
-    Code.DEMAND_CENSORED: "Demand was cut off[ in {share:share} of the time][ ({blocks:count} blocks)], so its real size "
-    "is not known. Export the queue metrics of the engine, or give it more room for some days.",
-    Code.DEVICE_SHARED: "The accelerator is shared with other pods, so its figures are not this workload's alone. "
-    "Use MIG, or one pod an accelerator, to make it measurable.",
-    Code.ENGINE_METRICS_NEEDED: "The engine takes its memory in advance, so device metrics cannot tell how much it needs; "
-    "no smaller memory is proposed. Scrape the engine's own `/metrics`[ ({engine:name})].",
-    Code.MODEL_UNKNOWN: "The model is not known[: {model:name}]. Set `spec.model.name`, or `spec.model.parameters` "
-    "and `spec.model.weightDtype`.",
-    Code.ENGINE_UNKNOWN: "The inference engine is not recognised[ ({image:name})]. Set `spec.engine.type`.",
-    Code.CLASS_UNKNOWN: "The instance class it runs on is not known[: {instance_class:name}]. Create an InstanceClass "
-    "whose `nodeSelector` matches its nodes, or run all replicas on one class.",
-    Code.TARGET_MISSING: "The workload[ {kind:name} {name:name}] does not exist in this namespace. Check `spec.targetRef`.",
-    Code.SETTINGS_UNREAD: "Engine arguments that change memory or speed could not be read[: {arguments:name}]. Give them "
-    "as plain `--flag=value`, outside a shell string.",
-    Code.SOURCES_DISAGREE: "Two sources disagree[ about {signal:name}][: {detail:name}]. Remove the wrong one, or state "
-    "the fact in `spec`.",
-    Code.RECENT_REVISION: "The running revision is new[, since {since:day}]; what was measured before does not count"
-    "[. It is judged after {needed:duration}].",
+    Code.METRICS_MISSING: (
+        "No usable metrics[ for {signal:name}][ for {signals:name}][ ({why:why})][: {detail:name}]. Check that "
+        "the pods are scraped and that their series carry `namespace` and `pod`."
+    ),
+    Code.METRICS_INCOMPLETE: (
+        "Metrics are not whole[: {signal:name}][: {coverage:share} of the samples seen][, {least:share} "
+        "needed][: {pods_seen:count} of {pods_expected:count} pods seen][ ({why:why})][: {detail:name}]. Look "
+        "for scrape failures of these pods."
+    ),
+    Code.HISTORY_TOO_SHORT: (
+        "Not enough history yet[: {hours:hours} of {least_hours:hours}][, {business_days:count} of 2 business "
+        "days][, {weekend_days:count} of 1 weekend day]. Nothing smaller is proposed until then."
+    ),
+    Code.DEMAND_CENSORED: (
+        "Demand was cut off[ in {share:share} of the time][ ({blocks:count} blocks)], so its real size is not "
+        "known. Export the engine's queue metrics, or give it more room for some days."
+    ),
+    Code.DEVICE_SHARED: (
+        "The accelerator is shared with other pods, so its figures are not this workload's alone. Use MIG, or "
+        "one pod an accelerator, to make it measurable."
+    ),
+    Code.ENGINE_METRICS_NEEDED: (
+        "The engine[ {engine:name}] takes its memory in advance, so device metrics cannot tell how much it "
+        "needs: no smaller memory is proposed. Scrape the engine's own `/metrics`."
+    ),
+    Code.MODEL_UNKNOWN: (
+        "The model is not known[ ({why:why})][: {detail:name}]. Set `spec.model.name`, or "
+        "`spec.model.parameters` and `spec.model.weightDtype`."
+    ),
+    Code.ENGINE_UNKNOWN: "The inference engine is not known[ ({why:why})][: {detail:name}]. Set `spec.engine.type`.",
+    Code.CLASS_UNKNOWN: (
+        "The instance class it runs on is not known[ ({why:why})][: {detail:name}]. Create an InstanceClass "
+        "whose `nodeSelector` matches its nodes, or run all replicas on one class."
+    ),
+    Code.TARGET_MISSING: "The workload does not exist in this namespace[: {detail:name}]. Check `spec.targetRef`.",
+    Code.SETTINGS_UNREAD: (
+        "Engine arguments that change memory or speed could not be read[: {arguments:name}]. Give them as plain "
+        "`--flag=value`, outside a shell string."
+    ),
+    Code.SOURCES_DISAGREE: (
+        "Two sources disagree[ about {signal:name}][ ({why:why})][: {detail:name}][: {used_bytes:gib} in use, "
+        "{ledger_bytes:gib} of weights and pool][, {bytes:gib} too much]. Remove the wrong one, or state the "
+        "fact in `spec`."
+    ),
+    Code.RECENT_REVISION: "The running revision is new[, since {since:day}]: what was measured before tells less.",
 }
 
 _REJECTION: Final = {
-    Code.MEMORY_TOO_SMALL: "Memory is too small[: {need:gib} needed per accelerator][, {available:gib} available].",
-    Code.CONTEXT_TOO_LONG: "The longest request does not fit[: {context:tokens} tokens][, room for {capacity:tokens}]. "
-    "A smaller `--max-model-len` would.",
-    Code.MEMORY_RISK: "Too likely to run out of memory[: {probability:probability}][, {added:probability} more than now]"
-    "[; at most {limit:probability} more is allowed].",
-    Code.TPOT_TOO_SLOW: "Too slow per output token[: {tpot:latency} with the model's error][, {limit:latency} allowed].",
-    Code.TTFT_TOO_SLOW: "Too slow to the first token[: {ttft:latency} with the model's error][, {limit:latency} allowed].",
-    Code.OVERLOADED: "It would be overloaded at the peak[: {demand:figure} against a capacity of {capacity:figure}]"
-    "[, probability {probability:probability}].",
-    Code.TENSOR_PARALLEL_IMPOSSIBLE: "The model cannot be split over[ {ranks:count}] accelerators there[: "
-    "{heads:count} heads, {kv_heads:count} KV heads].",
-    Code.PRECISION_UNSUPPORTED: "[{accelerator:name}: ]the accelerator has no arithmetic for these weights[: {dtype:name}].",
-    Code.HOST_CPU_TOO_SMALL: "The host has too little CPU[: {need:cores} requested][, {available:cores} allocatable]"
-    "[. At most {used:cores} was used: a request of {fits:cores} would fit].",
-    Code.HOST_MEMORY_TOO_SMALL: "The host has too little memory[: {need:gib} requested][, {available:gib} allocatable]"
-    "[. At most {used:gib} was used: a request of {fits:gib} would fit].",
-    Code.HOST_STORAGE_TOO_SMALL: "The host has too little ephemeral storage[: {need:gib} requested]"
-    "[, {available:gib} allocatable].",
+    Code.MEMORY_TOO_SMALL: (
+        "Memory is too small[: {need_bytes:gib} needed per accelerator][, {available_bytes:gib} available]."
+    ),
+    Code.CONTEXT_TOO_LONG: (
+        "The longest request does not fit[: {context:tokens} tokens][, room for {capacity:tokens}]. A smaller "
+        "`--max-model-len` would."
+    ),
+    Code.MEMORY_RISK: (
+        "Too likely to run out of memory[: {probability:probability}][, {added:probability} more than now][; at "
+        "most {limit:probability} more is allowed]."
+    ),
+    Code.TPOT_TOO_SLOW: (
+        "Too slow per output token[: {tpot_bound_seconds:latency} with the model's error][, "
+        "{objective_seconds:latency} allowed]."
+    ),
+    Code.TTFT_TOO_SLOW: (
+        "Too slow to the first token[: {ttft_bound_seconds:latency} with the model's error][, "
+        "{objective_seconds:latency} allowed]."
+    ),
+    Code.OVERLOADED: (
+        "It would be overloaded at the peak[: {demand:figure} against a capacity of {capacity:figure}][, "
+        "probability {probability:probability}]."
+    ),
+    Code.TENSOR_PARALLEL_IMPOSSIBLE: (
+        "The model cannot be split over[ {ranks:count}] accelerators there[: {heads:count} heads, "
+        "{kv_heads:count} KV heads]."
+    ),
+    Code.PRECISION_UNSUPPORTED: (
+        "The accelerator[ {accelerator:name}] has no arithmetic for these weights[: {dtype:name}]."
+    ),
+    Code.HOST_CPU_TOO_SMALL: (
+        "The host has too little CPU[: {need:cores} requested][, {available:cores} allocatable][. At most "
+        "{used:cores} was used: a request of {fits:cores} would fit]."
+    ),
+    Code.HOST_MEMORY_TOO_SMALL: (
+        "The host has too little memory[: {need:gib} requested][, {available:gib} allocatable][. At most "
+        "{used:gib} was used: a request of {fits:gib} would fit]."
+    ),
+    Code.HOST_STORAGE_TOO_SMALL: (
+        "The host has too little ephemeral storage[: {need:gib} requested][, {available:gib} allocatable]."
+    ),
     Code.HOST_RESOURCE_MISSING: "The host lacks a resource that the pod asks for[: {resource:name}].",
     Code.HOST_ARCHITECTURE: "The CPU architecture differs[: {available:name} there][, the image runs on {need:name}].",
     Code.VOLUME_ZONE: "A bound volume ties the pod to[ {zones:name},] zones where this class is not known to exist.",
     Code.NODE_CONSTRAINT: "The pod template ties it to other nodes[: {key:name}][ in {values:name}].",
     Code.NOT_PROVISIONABLE: "This class cannot be had as GPU nodes here[: {caveat:text}].",
     Code.NOT_ALLOWED: "The rules do not allow it[: {rule:name}].",
-    Code.OTHER_VENDOR: "It is another vendor's accelerator[ ({vendor:name})]; such a move needs another build of the engine.",
+    Code.OTHER_VENDOR: (
+        "It is another vendor's accelerator[ ({vendor:name})]; such a move needs another build of the engine."
+    ),
     Code.PRICE_UNKNOWN: "Its price is not known[: {instance_class:name}]. Set `spec.price` of the InstanceClass.",
     Code.SMALLER_MEMORY_HELD: "The evidence allows no smaller memory per accelerator[ ({because:name})].",
     Code.SHRINK_HELD: "The evidence allows nothing smaller or slower[ ({because:name})].",
-    Code.FAILED_THERE_BEFORE: "It failed there before[, on {time:day}][ ({kind:name})].",
-    Code.RISK_OUTWEIGHS_SAVING: "The risk costs more than is saved[: {added:probability} more out-of-memory risk in "
-    "{horizon:duration} at ${oom_cost:count} each][ against {saved:usd} saved].",
+    Code.FAILED_THERE_BEFORE: "It failed there before[, on {time:day}][ ({kind:kind})].",
+    Code.RISK_OUTWEIGHS_SAVING: (
+        "The risk costs more than is saved[: {added:probability} more out-of-memory risk in {horizon:duration} "
+        "at ${oom_cost:count} each][ against {saved:usd} saved]."
+    ),
 }
 
 _DECISION: Final = {
-    Code.CHEAPER_CLASS_HOLDS: "[{target:name} ]holds the peak and is the cheapest class that does"
-    "[: {target_hourly:usd}/h instead of {current_hourly:usd}/h].",
+    Code.CHEAPER_CLASS_HOLDS: (
+        "The cheapest class that holds the peak[ is {target:name}][: {target_hourly:usd}/h instead of "
+        "{current_hourly:usd}/h]."
+    ),
     Code.NOTHING_CHEAPER: "No cheaper class holds[; {considered:count} were considered].",
-    Code.SAVING_TOO_SMALL: "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})]"
-    "[; {least:share} is the least].",
+    Code.SAVING_TOO_SMALL: (
+        "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})][; {least:share} is the least]."
+    ),
     Code.UNDER_SIZED: "It is too small for its load[ on {instance_class:name}].",
-    Code.NOTHING_HOLDS: "No known class holds this load[; {considered:count} were considered]. Allow more classes, more "
-    "replicas or a lower limit on concurrency.",
-    Code.PROVEN_IDLE: "No request[ for at least {idle_for:at_least}][ and in {idle_share:share} of the window]"
-    "[; parking pays after {threshold:duration}].",
-    Code.TUNE_REMOVES_RISK: "Engine limits are enough, on the same class[: {arguments:text}][; out-of-memory risk "
-    "{before:probability} -> {after:probability}].",
+    Code.NOTHING_HOLDS: (
+        "No known class holds this load[; {considered:count} were considered]. Allow more classes, more replicas "
+        "or a lower limit on concurrency."
+    ),
+    Code.PROVEN_IDLE: (
+        "No request[ for at least {idle_for:at_least}][ and in {idle_share:share} of the window][; parking pays "
+        "after {threshold:duration}]."
+    ),
+    Code.TUNE_REMOVES_RISK: (
+        "Engine limits are enough, on the same class[: {arguments:text}][; out-of-memory risk "
+        "{before:probability} -> {after:probability}]."
+    ),
 }
 
 _COMPUTED: Final = {
-    Code.MEMORY_LEDGER: "Memory per accelerator[: {weights:gib} weights][ + {kv:gib} KV cache][ + {overhead:gib} overhead]"
-    "[ = {need:gib}][ of {available:gib}].",
-    Code.DEMAND_PEAK: "Peak demand[ {tokens:tokens} tokens of KV cache][ {bytes:gib} of device memory][ on {time:day}].",
-    Code.DEMAND_TAIL: "Demand exceeds[ {tokens:tokens} tokens][ {bytes:gib}] with probability"
-    "[ {probability:probability}][ in {horizon:duration}].",
+    Code.MEMORY_LEDGER: (
+        "Memory per accelerator[: {weights:gib} weights][ + {kv:gib} KV cache][ + {overhead:gib} overhead][ = "
+        "{need:gib}][ of {available:gib}]."
+    ),
+    Code.DEMAND_PEAK: (
+        "Peak demand of the busiest replica[: {tokens:tokens} tokens of KV cache][: {bytes:gib} of device memory]."
+    ),
+    Code.DEMAND_TAIL: (
+        "Demand exceeds[ {tokens:tokens} tokens][ {bytes:gib}] with probability[ {probability:probability}][ in "
+        "{horizon:duration}]."
+    ),
     Code.BINDING_RESOURCE: "First to run out there[: {resource:name}].",
     Code.PRECISION_SLOWER: "The weights are unpacked there, which is slower[: {dtype:name}][ on {accelerator:name}].",
-    Code.ACCELERATOR_UNMEASURED: "No published measurement covers the accelerator[ {accelerator:name}], so the speed there "
-    "is less sure.",
+    Code.ACCELERATOR_UNMEASURED: (
+        "No published measurement covers the accelerator[ {accelerator:name}], so the speed there is less sure."
+    ),
     Code.RISK_MODEL_BASED: "The probabilities come from a model and are not yet compared with what happened here.",
     Code.EVIDENCE_THIN: "The evidence is thin[ (tier {tier:name})].",
     Code.CATALOGUE_RECALLED: "A figure of the catalogue is not verified[: {entry:name}].",
     Code.OBJECTIVE_UNCHECKED: "The latency there could not be predicted[: {metric:name}].",
-    Code.OVERHEAD_ASSUMED: "Memory beyond weights and KV cache is assumed, not measured[: {overhead:gib}][ +- {error:gib}].",
-    Code.INCIDENT_WEIGHED: "Out of memory[ on {time:day}][ on {instance_class:name}][ ({kind:name})]"
-    "[ at {demand:tokens} tokens of demand][. Its cause {cause:text}][. Chance as recommended {chance:probability} in "
-    "{horizon:duration}][. Staying costs {staying:usd} more a month].",
-    Code.HOST_REQUEST_UNUSED: "The pod asks for host resources that it never used[: {resource:name}][, {resource_requested:name} asked]"
-    "[, {resource_used:name} used][. A request of {resource_fits:name} would let smaller classes fit].",
-    Code.NODE_LEAVES: "Nothing else uses accelerators on its nodes[ ({nodes:count})]: the saving is real once they are removed.",
-    Code.NODE_STAYS: "Nothing is saved yet: other pods hold[ {others:count}] accelerators on its nodes"
-    "[. Once they leave too, it is {potential:usd}/h].",
+    Code.OVERHEAD_ASSUMED: (
+        "Memory beyond weights and KV cache is assumed, not measured[: {overhead_bytes:gib}][ +- "
+        "{error_bytes:gib}][ ({why:name})]."
+    ),
+    Code.INCIDENT_WEIGHED: (
+        "Out of memory[ on {time:day}][ on {instance_class:name}][ ({kind:kind})][ at a demand of "
+        "{demand:tokens} tokens][. The cause {cause:cause}][ (weight {weight:share})][. Chance as recommended: "
+        "{chance:probability} in {horizon:duration}][. Staying costs {staying:usd} more a month]."
+    ),
+    Code.HOST_REQUEST_UNUSED: (
+        "The pod asks for host resources that it never used[: {resource:name}][, {resource_requested:name} "
+        "asked][, {resource_used:name} used][. A request of {resource_fits:name} would let smaller classes fit]."
+    ),
+    Code.NODE_LEAVES: (
+        "Nothing else uses accelerators on its nodes[ ({nodes:count})]: the saving is real once they are removed."
+    ),
+    Code.NODE_STAYS: (
+        "Nothing is saved yet: other pods hold[ {others:count}] accelerators on its nodes[. Once they leave too, "
+        "it is {potential:usd}/h]."
+    ),
     Code.AUTOSCALER_OWNS_REPLICAS: "Replicas belong to[ {owner:name}] an autoscaler: set its bounds instead.",
-    Code.QUEUE_STANDS: "Requests queue[: {waiting:figure} at the peak][, in {share:share} of the time].",
-    Code.PREEMPTING: "The engine pushes requests out of memory[: {count:figure} preemptions][ in {share:share} of the time].",
-    Code.OBJECTIVE_MISSED: "The objective is missed now[: {metric:name} p95 {observed:latency}][, {limit:latency} allowed]"
-    "[, in {share:share} of the windows].",
-    Code.WAKER_NEEDED: "Something has to hold the first request and set[ {owner:name}] replicas back[ to {replicas:count}]"
-    "[; the first caller waits {cold_start:duration}]. KEDA's HTTP add-on or Knative can.",
+    Code.QUEUE_STANDS: "Requests wait in the engine[ in {share:share} of the time][, {largest:figure} at the peak].",
+    Code.PREEMPTING: (
+        "The engine pushes running requests out of its KV cache[ in {share:share} of the time][, {count:figure} times]."
+    ),
+    Code.OBJECTIVE_MISSED: (
+        "The objective is missed now[: {objective:name} p95 above {limit_seconds:latency}][ in "
+        "{late_share:share} of the windows][, {allowed_share:probability} allowed]."
+    ),
+    Code.WAKER_NEEDED: (
+        "Something has to hold the first request and set[ {owner:name}] replicas back[ to {replicas:count}][; "
+        "the first caller waits {cold_start:duration}]. KEDA's HTTP add-on or Knative can."
+    ),
     Code.CAVEAT: "A caveat applies[: {text:text}].",
 }
 
@@ -135,25 +217,11 @@ _CONDITION: Final = {
     Code.INVALID_SPEC: "The spec cannot be used[: {problems:text}].",
 }
 
-TEMPLATES: Final[Mapping[Code, str]] = MappingProxyType(
-    _EVIDENCE | _REJECTION | _DECISION | _COMPUTED | _CONDITION
+TEMPLATES: Final[Mapping[Code, str]] = MappingProxyType(_EVIDENCE | _REJECTION | _DECISION | _COMPUTED | _CONDITION)
+_SENTENCES: Final[Mapping[Code, Sentence]] = MappingProxyType(
+    {code: sentence(text) for code, text in TEMPLATES.items()}
 )
-_SENTENCES: Final[Mapping[Code, Sentence]] = MappingProxyType({code: sentence(text) for code, text in TEMPLATES.items()})
 
-_WHY: Final[Mapping[MissingReason, str]] = MappingProxyType(
-    {
-        MissingReason.NO_SERIES: "no series for these pods",
-        MissingReason.STALE: "the newest sample is too old",
-        MissingReason.PARTIAL: "too few samples or pods",
-        MissingReason.INVALID: "values that are no numbers",
-        MissingReason.CONTRADICTORY: "two sources disagree",
-        MissingReason.SHARED: "the accelerator is shared",
-        MissingReason.TOO_SHORT: "too little history",
-        MissingReason.SOURCE_FAILED: "the query failed or its answer was partial",
-        MissingReason.NOT_FOUND: "it does not exist",
-        MissingReason.UNRECOGNISED: "it is not recognised",
-    }
-)
 _SUPPLY: Final[Mapping[Signal, str]] = MappingProxyType(
     {
         Signal.ENGINE: "Set `spec.engine.type`.",
@@ -173,8 +241,7 @@ _SCRAPE_ENGINE: Final = "Scrape the engine's `/metrics`."
 
 def say(finding: Finding) -> str:
     """The sentence of a finding, its figures formatted once, at most 600 characters."""
-    text = _SENTENCES[finding.code].said(dict(finding.facts))
-    return shortened(text[:1].upper() + text[1:], LONGEST)
+    return shortened(_SENTENCES[finding.code].said(dict(finding.facts)), LONGEST)
 
 
 def facts_of(code: Code) -> tuple[str, ...]:
@@ -182,7 +249,12 @@ def facts_of(code: Code) -> tuple[str, ...]:
     return _SENTENCES[code].facts
 
 
+def unsaid(finding: Finding) -> tuple[str, ...]:
+    """Facts of a finding that its sentence cannot show: of another kind than it takes, or not in it at all."""
+    return mismatches(_SENTENCES[finding.code], dict(finding.facts))
+
+
 def say_missing(missing: Missing) -> str:
     """What is unknown, why, and how to supply it."""
     detail = f" ({safe(missing.detail, 80)})" if missing.detail else ""
-    return f"{missing.what}: {_WHY[missing.why]}{detail}. {_SUPPLY.get(missing.what, _SCRAPE_ENGINE)}"
+    return f"{missing.what}: {WHY[missing.why]}{detail}. {_SUPPLY.get(missing.what, _SCRAPE_ENGINE)}"

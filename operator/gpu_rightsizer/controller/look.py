@@ -1,0 +1,72 @@
+"""One look at the cluster: every list a cycle needs, all at once, nothing kept from the last one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpu_rightsizer.ports import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gpu_rightsizer.ports import Cluster
+
+API = "/apis/gpu-rightsizer.dev/v1alpha1"
+AT_ONCE = 4  # lists in flight: each may hold tens of megabytes
+
+Objects = list[dict[str, Any]]
+
+# name of the list -> (API prefix, plural, namespaced, may be missing)
+LISTS: dict[str, tuple[str, str, bool, bool]] = {
+    "inference_deployments": (API, "inferencedeployments", True, False),
+    "instance_classes": (API, "instanceclasses", False, False),
+    "policies": (API, "rightsizingpolicies", False, False),
+    "namespaces": ("/api/v1", "namespaces", False, True),
+    "deployments": ("/apis/apps/v1", "deployments", True, False),
+    "stateful_sets": ("/apis/apps/v1", "statefulsets", True, False),
+    "replica_sets": ("/apis/apps/v1", "replicasets", True, False),
+    "pods": ("/api/v1", "pods", True, False),
+    "nodes": ("/api/v1", "nodes", False, False),
+    "claims": ("/api/v1", "persistentvolumeclaims", True, False),
+    "volumes": ("/api/v1", "persistentvolumes", False, True),
+    "autoscalers": ("/apis/autoscaling/v2", "horizontalpodautoscalers", True, False),
+    "scaled_objects": ("/apis/keda.sh/v1alpha1", "scaledobjects", True, True),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lists:
+    """The raw objects of one look, by the names of LISTS."""
+
+    objects: dict[str, Objects]
+
+    def __getitem__(self, name: str) -> Objects:
+        """The objects of that list."""
+        return self.objects[name]
+
+
+async def look(cluster: Cluster, namespaces: Sequence[str]) -> Lists:
+    """Every list, of the given namespaces or of all. Raises Unavailable or Rejected when a needed one fails."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str) -> tuple[str, Objects]:
+        prefix, plural, namespaced, may_miss = LISTS[name]
+        paths = [f"{prefix}/namespaces/{ns}/{plural}" for ns in namespaces] if namespaced and namespaces else []
+        found: Objects = []
+        for path in paths or [f"{prefix}/{plural}"]:
+            async with gate:
+                found += await _listed(cluster, path, may_miss=may_miss)
+        return name, found
+
+    return Lists(dict(await asyncio.gather(*(one(name) for name in LISTS))))
+
+
+async def _listed(cluster: Cluster, path: str, *, may_miss: bool) -> Objects:
+    try:
+        return await cluster.list_objects(path)
+    except Rejected:
+        if not may_miss:
+            raise
+        return []

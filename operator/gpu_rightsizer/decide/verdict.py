@@ -1,0 +1,204 @@
+"""The decision about one workload: grow what is too small, park what is idle, shrink what is too large, or say why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gpu_rightsizer.decide import choice, tune
+from gpu_rightsizer.decide.certainty import certainty, risk_state
+from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
+from gpu_rightsizer.decide.idle import Parking, parking
+from gpu_rightsizer.decide.incidents import weighed
+from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.rulings import judged
+from gpu_rightsizer.decide.situation import Situation, same_place, situation
+from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
+from gpu_rightsizer.domain.finding import Code, Finding, found
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from gpu_rightsizer.domain.need import Need
+    from gpu_rightsizer.domain.workload import Workload
+
+# What a running configuration may fail at by its load. Not being allowed, or not to be had again, is no want of size.
+OUTGROWN: Final = frozenset(
+    {Code.MEMORY_TOO_SMALL, Code.MEMORY_RISK, Code.TPOT_TOO_SLOW, Code.TTFT_TOO_SLOW, Code.OVERLOADED}
+)
+
+
+def decide(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Decision:
+    """What should be done, with every reason. The same facts in any order give the same decision.
+
+    Unknown never shrinks: a smaller or slower class needs evidence, a larger one only symptoms (or a prediction that
+    the present one fails). A dearer class is proposed to nobody else.
+    """
+    here = judged(situation(workload, need, candidates, now))
+    if here.current is not None and _is_under_sized(here):
+        return _grow(here)
+    return _shrink(here)
+
+
+def _is_under_sized(here: Situation) -> bool:
+    failures = here.current.failures if here.current else ()
+    return bool(here.need.symptoms) or any(finding.code in OUTGROWN for finding in failures)
+
+
+def _grow(here: Situation) -> Decision:
+    options = choice.larger(here)
+    why = (*here.need.symptoms, *(one for one in _failures(here) if one.code in OUTGROWN))
+    if not options:
+        nothing = found(Code.NOTHING_HOLDS, considered=len(here.others))
+        wanting = tuple(one for one in here.need.shrink_holds if one.code in WANT_OF_DATA)
+        return _decision(
+            here, _Answer(Action.KEEP, (nothing, *why, *wanting), rejected=choice.rejected(here.others, None))
+        )
+    target, now = options[0], _current(here).configuration
+    too_small = found(Code.UNDER_SIZED, instance_class=now.instance.name)
+    rejected = choice.rejected(here.others, target.hourly)
+    if same_place(target.configuration, now):
+        tuned = (too_small, tune.tuning(here, target), *why)
+        return _decision(here, _Answer(Action.TUNE, tuned, target, options, rejected))
+    return _decision(here, _Answer(Action.RESIZE, (too_small, *why), target, options, rejected))
+
+
+def _shrink(here: Situation) -> Decision:
+    cheaper = choice.cheaper(here)
+    holding, risky = choice.split_by_risk((each for each in cheaper if each.holds), here)
+    best = holding[0] if holding else None
+    refused = refusals(Proposal(here, best, choice.withheld(cheaper), tuple(risky)))
+    target = None if refused else best
+    parked = _worth_parking(here, target)
+    if parked is not None:
+        return _decision(here, _Answer(Action.SCALE_TO_ZERO, parked.findings, parked.target, holding if target else ()))
+    rejected = choice.rejected([*(each for each in cheaper if not each.holds), *risky], _limit(here, target))
+    if target is not None:
+        return _decision(here, _Answer(Action.RESIZE, (_holds(here, target),), target, holding, rejected))
+    limits = tune.removes_risk(here)
+    if limits is not None and verdict(refused[0]) is Action.KEEP:
+        tuned = (tune.tuning(here, limits), *refused)
+        return _decision(here, _Answer(Action.TUNE, tuned, limits, rejected=rejected))
+    return _decision(here, _Answer(verdict(refused[0]), refused, rejected=rejected))
+
+
+def _worth_parking(here: Situation, target: Candidate | None) -> Parking | None:
+    """Zero replicas, when that saves enough and more than the smaller class would."""
+    parked = parking(here)
+    if parked is None or here.current is None or not is_worth_moving_for(here.workload, here.current, parked.target):
+        return None
+    if target is None or target.hourly is None or parked.target.hourly is None:
+        return parked
+    return parked if parked.target.hourly < target.hourly else None
+
+
+def _limit(here: Situation, target: Candidate | None) -> Decimal | None:
+    """Only what would be cheaper still than the answer is worth a word."""
+    if target is not None:
+        return target.hourly
+    return attributed_hourly(here.workload, here.current) if here.current else None
+
+
+def _holds(here: Situation, target: Candidate) -> Finding:
+    now, there = _current(here).hourly, target.hourly
+    name = target.configuration.instance.name
+    if now is None or there is None:
+        return found(Code.CHEAPER_CLASS_HOLDS, target=name)
+    return found(Code.CHEAPER_CLASS_HOLDS, target=name, target_hourly=there, current_hourly=now)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What each path found: the action with its reasons, the target, what else holds and what does not."""
+
+    action: Action
+    why: tuple[Finding, ...]
+    target: Candidate | None = None
+    holding: Sequence[Candidate] = ()
+    rejected: tuple[Candidate, ...] = ()
+
+
+def _decision(here: Situation, answer: _Answer) -> Decision:
+    action, target = answer.action, answer.target
+    sure, doubts = _certainty(here, action, target)
+    reasons = (
+        *answer.why,
+        *_consequences(here, action, target),
+        *_details(here, target),
+        *doubts,
+        *_remarks(here, target),
+    )
+    return Decision(
+        action=action,
+        certainty=sure,
+        current=here.current,
+        target=target,
+        cost=cost(here.workload, here.current, target),
+        alternatives=choice.alternatives(target, answer.holding),
+        rejected=answer.rejected,
+        reasons=tuple(dict.fromkeys(reasons)),
+        risk_state=risk_state(here.need),
+    )
+
+
+def _certainty(here: Situation, action: Action, target: Candidate | None) -> tuple[Certainty, tuple[Finding, ...]]:
+    if action is Action.UNKNOWN:
+        return Certainty.LOW, ()
+    return certainty(here, target)
+
+
+def _consequences(here: Situation, action: Action, target: Candidate | None) -> tuple[Finding, ...]:
+    """When the saving is real, who else must act, and what the past says about it."""
+    bill = cost(here.workload, here.current, target)
+    potential = potential_hourly(here.workload, here.current, target) if target else None
+    findings: list[Finding] = []
+    if potential is not None and potential > 0:
+        findings += _realised(here, bill.realisation, potential)
+    if here.workload.replicas_owner and _changes_replicas(here, target):
+        findings.append(found(Code.AUTOSCALER_OWNS_REPLICAS, owner=here.workload.replicas_owner))
+    staying = potential if action is Action.RESIZE else None
+    return (*findings, *weighed(here, target, staying))
+
+
+def _realised(here: Situation, when: Realisation, potential: Decimal) -> list[Finding]:
+    match when:
+        case Realisation.NODE_LEAVES:
+            return [found(Code.NODE_LEAVES, nodes=len(here.workload.nodes))]
+        case Realisation.NODE_STAYS:
+            others = sum(node.others for node in here.workload.nodes)
+            return [found(Code.NODE_STAYS, others=others, potential=potential)]
+        case Realisation.UNKNOWN:
+            return []
+
+
+def _changes_replicas(here: Situation, target: Candidate | None) -> bool:
+    return target is not None and target.configuration.replicas != here.workload.replicas
+
+
+def _details(here: Situation, target: Candidate | None) -> tuple[Finding, ...]:
+    """What was computed for where it would run, then for the workload; incidents are weighed elsewhere."""
+    return tuple(one for one in _notes(here, target) if one.code not in {Code.INCIDENT_WEIGHED, Code.CAVEAT})
+
+
+def _remarks(here: Situation, target: Candidate | None) -> tuple[Finding, ...]:
+    caveats = [one for one in _notes(here, target) if one.code is Code.CAVEAT]
+    if target is not None and target.configuration.instance.caveat:
+        caveats.append(found(Code.CAVEAT, text=target.configuration.instance.caveat))
+    return tuple(caveats)
+
+
+def _notes(here: Situation, target: Candidate | None) -> tuple[Finding, ...]:
+    where = target or here.current
+    return (*(where.notes if where else ()), *here.need.notes)
+
+
+def _failures(here: Situation) -> tuple[Finding, ...]:
+    return here.current.failures if here.current else ()
+
+
+def _current(here: Situation) -> Candidate:
+    if here.current is None:
+        raise ValueError("nothing is resized without knowing where it runs")
+    return here.current

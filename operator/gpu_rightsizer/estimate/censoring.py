@@ -1,0 +1,82 @@
+"""Where demand was cut off, so that what was seen is only a lower bound of what was wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.readings import BlockSeries, Measured
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gpu_rightsizer.domain.observation import Observation
+    from gpu_rightsizer.domain.readings import History
+
+SATURATED = 0.97  # share of the KV pool from which, without a queue metric, more may have been wanted
+_LASTING_SECONDS = 7200  # a queue that stands through this much block time limits arrivals themselves
+_MOST_CLUSTERS = 5  # per 14 days
+_MOST_SHARE = 0.005  # of the known time
+_FORTNIGHT = 14 * 86_400
+
+
+def censored_blocks(observation: Observation) -> NDArray[np.bool_] | None:
+    """Blocks of the KV demand in which demand was cut off; None where there is no engine history.
+
+    With a queue metric the queue is part of the demand already, and only one that stands for long cuts off what users
+    would have asked; without it saturation or a preemption does.
+    """
+    demand = observation.kv_demand
+    if not isinstance(demand, BlockSeries):
+        return None
+    waiting = aligned(observation.waiting, demand)
+    if waiting is not None:
+        return _lasting(waiting >= np.maximum(1.0, 0.5 * _filled(observation.running, demand)), demand.block)
+    cut = np.zeros(len(demand.values), dtype=bool)
+    if isinstance(observation.kv_pool, Measured) and observation.kv_pool.value > 0:
+        cut |= np.nan_to_num(demand.values, nan=0.0) >= SATURATED * observation.kv_pool.value
+    preempted = aligned(observation.preemptions, demand)
+    return cut if preempted is None else cut | (np.nan_to_num(preempted, nan=0.0) > 0)
+
+
+def censoring_hold(observation: Observation, cut: NDArray[np.bool_] | None) -> Finding | None:
+    """Demand is unidentifiable when more than five clusters in 14 days, and 0.5 % of the time, are cut off."""
+    demand = observation.kv_demand
+    if cut is None or not isinstance(demand, BlockSeries) or not cut.any():
+        return None
+    known = max(int(demand.known().sum()), 1)
+    share = float(cut.sum()) / known
+    clusters = int((cut & ~np.r_[False, cut[:-1]]).sum())
+    allowed = _MOST_CLUSTERS * max(known * demand.block / _FORTNIGHT, 1 / 14)
+    if clusters <= allowed and share <= _MOST_SHARE:
+        return None
+    return found(Code.DEMAND_CENSORED, blocks=int(cut.sum()), share=share)
+
+
+def aligned(history: History, onto: BlockSeries) -> NDArray[np.float64] | None:
+    """The values of another history on the blocks of `onto` (NaN where unknown); None unless the blocks are alike."""
+    if not isinstance(history, BlockSeries) or history.block != onto.block:
+        return None
+    out = np.full(len(onto.values), np.nan)
+    offset = (history.start - onto.start) // onto.block
+    begin, end = max(0, offset), min(len(out), offset + len(history.values))
+    if end > begin:
+        out[begin:end] = history.values[begin - offset : end - offset]
+    return out
+
+
+def _filled(history: History, onto: BlockSeries) -> NDArray[np.float64]:
+    values = aligned(history, onto)
+    return np.zeros(len(onto.values)) if values is None else np.nan_to_num(values, nan=0.0)
+
+
+def _lasting(queued: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
+    """Blocks inside a run of queued blocks that lasts."""
+    least = max(2, -(-_LASTING_SECONDS // block))
+    edges = np.flatnonzero(np.diff(np.r_[False, queued, False].astype(np.int8)))
+    out = np.zeros_like(queued)
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        out[begin:end] = end - begin >= least
+    return out

@@ -1,0 +1,245 @@
+"""How far the evidence reaches (tiers T0 to T5) and what it forbids; unknown never shrinks anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_rightsizer.domain.engines import EngineType
+from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.need import Tier
+from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from gpu_rightsizer.domain.observation import Observation
+    from gpu_rightsizer.domain.readings import History
+    from gpu_rightsizer.domain.workload import Workload
+    from gpu_rightsizer.domain.world import World
+
+LEAST_COVERAGE = 0.9
+_STALE = timedelta(hours=1)
+_LEAST_HOURS = 96
+_LONG_HOURS = 336
+_PEERS = 100
+_DAY_HOURS = 12  # known hours that make a day count
+_FLAT = 0.01  # coefficient of variation of framebuffer use under which it is an allocation, not a use
+_FLAT_HOURS = 24
+_ACTIVITY_RANGE = 0.2
+_SHARE_TOLERANCE = 0.03
+_USUAL_SHARES = (0.9, 0.92)  # gpu_memory_utilization defaults of vLLM up to 0.24 and from 0.25
+
+_ENGINE_SIGNALS = frozenset(
+    {Signal.KV_USAGE, Signal.KV_POOL, Signal.KV_DEMAND, Signal.RUNNING, Signal.PROMPT_RATE, Signal.GENERATION_RATE}
+)
+_IDENTITY = {
+    Signal.ENGINE: Code.ENGINE_UNKNOWN,
+    Signal.MODEL: Code.MODEL_UNKNOWN,
+    Signal.INSTANCE_CLASS: Code.CLASS_UNKNOWN,
+    Signal.TARGET: Code.TARGET_MISSING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The tier, and the findings that forbid a smaller class or less memory."""
+
+    tier: Tier
+    shrink_holds: tuple[Finding, ...]
+    memory_holds: tuple[Finding, ...]
+
+
+def weigh(world: World, now: datetime) -> Evidence:
+    """What one workload's evidence allows, fleet size aside (see `promote`)."""
+    observation, workload = world.observation, world.workload
+    engine_seen = isinstance(observation.kv_demand, BlockSeries)
+    device_seen = isinstance(observation.fb_used, BlockSeries)
+    preallocates = reserves_memory(workload, observation)
+    holds = [*_identity(workload, observation), *_gaps(world, now, engine_seen=engine_seen), *_history(observation)]
+    memory = list(_memory_holds(workload, engine_seen=engine_seen, preallocates=preallocates))
+    if not engine_seen and not device_seen:
+        return Evidence(Tier.T0, _distinct(holds), _distinct(memory))
+    if not engine_seen:
+        return Evidence(Tier.T1 if preallocates else Tier.T2, _distinct(holds), _distinct(memory))
+    enough = _has_enough_history(_main(observation))
+    return Evidence(Tier.T4 if enough else Tier.T3, _distinct(holds), _distinct(memory))
+
+
+def promote(fleet: list[Evidence], observations: list[Observation]) -> list[Evidence]:
+    """T5 for those with 14 days when the fleet has a hundred peers."""
+    peers = sum(e.tier is Tier.T4 for e in fleet)
+    if peers < _PEERS:
+        return fleet
+    return [
+        Evidence(Tier.T5, e.shrink_holds, e.memory_holds)
+        if e.tier is Tier.T4 and _known_hours(_main(o)) >= _LONG_HOURS * LEAST_COVERAGE
+        else e
+        for e, o in zip(fleet, observations, strict=True)
+    ]
+
+
+def reserves_memory(workload: Workload, observation: Observation) -> bool:
+    """Whether framebuffer use says nothing of need: by the engine's kind, else by the signature of a preallocation.
+
+    llama.cpp allocates its whole context at start and truly needs it, flat as it is.
+    """
+    engine = workload.engine
+    if isinstance(engine, EngineType) and engine.preallocates:
+        return True
+    if engine is EngineType.LLAMA_CPP:
+        return False
+    return _looks_reserved(workload, observation)
+
+
+def _looks_reserved(workload: Workload, observation: Observation) -> bool:
+    fb = observation.fb_used
+    if not isinstance(fb, BlockSeries):
+        return False
+    used = fb.values[fb.known()]
+    if used.size * fb.block < _FLAT_HOURS * 3600 or used.mean() <= 0:
+        return False
+    if isinstance(observation.fb_total, Measured) and observation.fb_total.value > 0:
+        share = float(np.median(used)) / observation.fb_total.value
+        shares = (*_USUAL_SHARES, workload.settings.gpu_memory_utilization)
+        if any(abs(share - usual) <= _SHARE_TOLERANCE for usual in shares):
+            return True
+    return bool(used.std() / used.mean() < _FLAT) and _activity_varies(observation.gpu_activity)
+
+
+def _activity_varies(activity: History) -> bool:
+    if not isinstance(activity, BlockSeries):
+        return True  # unknown: the careful answer
+    known = activity.values[activity.known()]
+    return bool(known.size and known.max() - known.min() > _ACTIVITY_RANGE)
+
+
+def _memory_holds(workload: Workload, *, engine_seen: bool, preallocates: bool) -> Iterator[Finding]:
+    if (preallocates and not engine_seen) or (
+        preallocates and isinstance(workload.engine, EngineType) and not workload.engine.preallocates
+    ):
+        yield found(Code.ENGINE_METRICS_NEEDED, engine=_engine_name(workload))
+
+
+def _identity(workload: Workload, observation: Observation) -> Iterator[Finding]:
+    """What is not known about the workload itself."""
+    if any(problem.what is Signal.TARGET for problem in observation.problems):
+        yield found(Code.TARGET_MISSING, kind=workload.target.kind, name=workload.target.name)
+    if isinstance(workload.engine, Missing):
+        yield found(Code.ENGINE_UNKNOWN, image=workload.engine.detail)
+    if isinstance(workload.placement, Missing):
+        yield found(Code.CLASS_UNKNOWN, instance_class=workload.placement.detail)
+    needs_model = isinstance(workload.engine, Missing) or workload.engine.preallocates
+    if isinstance(workload.model, Missing) and needs_model:
+        yield found(Code.MODEL_UNKNOWN, model=workload.model.detail)
+    if workload.shared_device:
+        yield found(Code.DEVICE_SHARED)
+    if workload.settings.unread:
+        yield found(Code.SETTINGS_UNREAD, arguments=", ".join(workload.settings.unread))
+
+
+def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:
+    """Missing, partial, stale and contradictory observation, each by name."""
+    observation = world.observation
+    essential = _essential(world, engine_seen=engine_seen)
+    if not engine_seen and not isinstance(observation.fb_used, BlockSeries):
+        signal = Signal.KV_DEMAND if isinstance(observation.kv_demand, Missing) else Signal.FB_USED
+        yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.NO_SERIES.value)
+    for missing in _missing(observation):
+        if missing.what in essential and missing.what not in _IDENTITY:
+            yield _gap(missing)
+    if observation.attribution.pods_seen < observation.attribution.pods_expected:
+        share = observation.attribution.pods_seen / observation.attribution.pods_expected
+        yield found(Code.METRICS_INCOMPLETE, signal="pods", coverage=share, needed=1.0)
+    main = _main(observation)
+    known = main.known_share() if isinstance(main, BlockSeries) else 0.0
+    coverage = min(observation.coverage, known)
+    if isinstance(main, BlockSeries) and coverage < LEAST_COVERAGE:
+        yield found(Code.METRICS_INCOMPLETE, coverage=coverage, needed=LEAST_COVERAGE)
+    if observation.newest is not None and now - observation.newest > _STALE:
+        yield found(Code.METRICS_MISSING, signal=_main_signal(observation), why=MissingReason.STALE.value)
+
+
+def _missing(observation: Observation) -> Iterator[Missing]:
+    yield from observation.problems
+    fields = (
+        observation.kv_demand, observation.running, observation.prompt_rate, observation.generation_rate,
+        observation.fb_used, observation.kv_pool, observation.prompt_tokens, observation.output_tokens,
+    )  # fmt: skip
+    yield from (value for value in fields if isinstance(value, Missing))
+
+
+def _essential(world: World, *, engine_seen: bool) -> frozenset[Signal]:
+    """The signals without which nothing may shrink."""
+    if engine_seen:
+        return _ENGINE_SIGNALS | {Signal.HISTORY, Signal.PROMPT_TOKENS, Signal.OUTPUT_TOKENS}
+    device = {Signal.FB_USED, Signal.HISTORY}
+    blind = all(isinstance(h, Missing) for h in (world.observation.dram_activity, world.observation.gpu_activity))
+    return frozenset(device | ({Signal.DRAM_ACTIVITY, Signal.GPU_ACTIVITY} if blind else set()))
+
+
+def _gap(missing: Missing) -> Finding:
+    signal, why = missing.what.value, missing.why.value
+    match missing.why:
+        case MissingReason.CONTRADICTORY:
+            return found(Code.SOURCES_DISAGREE, signal=signal, detail=missing.detail)
+        case MissingReason.SHARED:
+            return found(Code.DEVICE_SHARED)
+        case MissingReason.TOO_SHORT:
+            return found(Code.HISTORY_TOO_SHORT, needed=timedelta(hours=_LEAST_HOURS))
+        case MissingReason.PARTIAL:
+            return found(Code.METRICS_INCOMPLETE, signal=signal)
+        case MissingReason.NO_SERIES | MissingReason.NOT_FOUND | MissingReason.STALE | MissingReason.INVALID:
+            return found(Code.METRICS_MISSING, signal=signal, why=why, detail=missing.detail)
+        case MissingReason.SOURCE_FAILED | MissingReason.UNRECOGNISED:
+            return found(Code.METRICS_MISSING, signal=signal, why=why, detail=missing.detail)
+
+
+def _main_signal(observation: Observation) -> str:
+    return (Signal.KV_DEMAND if isinstance(observation.kv_demand, BlockSeries) else Signal.FB_USED).value
+
+
+def _main(observation: Observation) -> History:
+    """The history that sizes: KV demand, else framebuffer use."""
+    engine = observation.kv_demand
+    return engine if isinstance(engine, BlockSeries) else observation.fb_used
+
+
+def _known_hours(history: History) -> float:
+    return float(history.known().sum()) * history.block / 3600 if isinstance(history, BlockSeries) else 0.0
+
+
+def _days(series: BlockSeries) -> tuple[int, int]:
+    """Business days and weekend days (UTC) of which at least half is known."""
+    days = series.times()[series.known()] // 86_400
+    numbers, blocks = np.unique(days, return_counts=True)
+    counted = numbers[blocks * series.block >= _DAY_HOURS * 3600]
+    weekend = int(((counted + 3) % 7 >= 5).sum())  # day 0 was a Thursday
+    return len(counted) - weekend, weekend
+
+
+def _has_enough_history(history: History) -> bool:
+    """At least four days, of them two business days and one of a weekend."""
+    if not isinstance(history, BlockSeries):
+        return False
+    business, weekend = _days(history)
+    return _known_hours(history) >= _LEAST_HOURS * LEAST_COVERAGE and business >= 2 and weekend >= 1
+
+
+def _history(observation: Observation) -> Iterator[Finding]:
+    main = _main(observation)
+    if isinstance(main, BlockSeries) and not _has_enough_history(main):
+        span = timedelta(hours=_known_hours(main))
+        yield found(Code.HISTORY_TOO_SHORT, span=span, needed=timedelta(hours=_LEAST_HOURS))
+
+
+def _engine_name(workload: Workload) -> str:
+    return "" if isinstance(workload.engine, Missing) else workload.engine.value
+
+
+def _distinct(findings: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(dict.fromkeys(findings))

@@ -1,0 +1,96 @@
+"""Whether a workload is proven idle, busy, or unknown; only proof may shrink on idleness."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_rightsizer.domain.need import Idleness, IdleState
+from gpu_rightsizer.domain.readings import BlockSeries
+from gpu_rightsizer.estimate.censoring import aligned
+from gpu_rightsizer.estimate.evidence import LEAST_COVERAGE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from numpy.typing import NDArray
+
+    from gpu_rightsizer.domain.world import World
+
+_DEVICE_BUSY = 0.05  # activity at which the device contradicts an engine that reports nothing
+_WORK_BLOCKS = 2  # consecutive busy blocks; one alone may be a probe or a health check
+
+
+def idleness(world: World, now: datetime) -> Idleness:
+    """Idle needs two engine sources at zero for `idle_after` with 90 % coverage, and a device that does not object.
+
+    Weights kept loaded, or loaded again, are not work; a device at work while the engine counts nothing is unknown.
+    """
+    observation, rules = world.observation, world.workload.scale_to_zero
+    requests, running = observation.requests, observation.running
+    if not isinstance(requests, BlockSeries) or not isinstance(running, BlockSeries):
+        return Idleness(IdleState.UNKNOWN, None, None)
+    batch = aligned(running, requests)
+    if batch is None:
+        return Idleness(IdleState.UNKNOWN, None, None)
+    busy = (requests.values > 0) | (batch > 0)
+    known = requests.known() & np.isfinite(batch)
+    share = float((~busy & known).sum() / known.sum()) if known.any() else None
+    if observation.attribution.pods_seen < observation.attribution.pods_expected:
+        return Idleness(IdleState.BUSY if _recent(busy, requests, rules.idle_after) else IdleState.UNKNOWN, None, share)
+    return _state(world, requests, busy, known, now)
+
+
+def _state(
+    world: World,
+    requests: BlockSeries,
+    busy: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    now: datetime,
+) -> Idleness:
+    rules = world.workload.scale_to_zero
+    share = float((~busy & known).sum() / known.sum()) if known.any() else None
+    idle_for = _idle_for(busy, requests)
+    if _recent(busy, requests, rules.idle_after):
+        return Idleness(IdleState.BUSY, idle_for, share, _wakes_per_day(busy, requests))
+    window = _window(requests, rules.idle_after)
+    covered = len(window) > 0 and len(window) * requests.block >= rules.idle_after.total_seconds() * LEAST_COVERAGE
+    complete = covered and float(known[window].mean()) >= LEAST_COVERAGE
+    age = now.timestamp() - (requests.start + requests.block * len(requests.values))
+    fresh = age <= max(2 * requests.block, 3600)
+    quiet = not _device_works(world, requests, window)
+    state = IdleState.IDLE if complete and fresh and quiet else IdleState.UNKNOWN
+    return Idleness(state, idle_for if state is IdleState.IDLE else None, share, _wakes_per_day(busy, requests))
+
+
+def _window(series: BlockSeries, idle_after: timedelta) -> NDArray[np.intp]:
+    count = min(len(series.values), -(-int(idle_after.total_seconds()) // series.block))
+    return np.arange(len(series.values) - count, len(series.values))
+
+
+def _recent(busy: NDArray[np.bool_], series: BlockSeries, idle_after: timedelta) -> bool:
+    return bool(busy[_window(series, idle_after)].any())
+
+
+def _idle_for(busy: NDArray[np.bool_], series: BlockSeries) -> timedelta:
+    last = np.flatnonzero(busy)
+    quiet = len(busy) - (int(last[-1]) + 1 if last.size else 0)
+    return timedelta(seconds=quiet * series.block)
+
+
+def _device_works(world: World, requests: BlockSeries, window: NDArray[np.intp]) -> bool:
+    """Two busy blocks in a row on the device within the window."""
+    activity = aligned(world.observation.gpu_activity, requests)
+    if activity is None:
+        return False
+    working = np.nan_to_num(activity[window], nan=0.0) > _DEVICE_BUSY
+    runs = np.convolve(working.astype(int), np.ones(_WORK_BLOCKS, dtype=int))
+    return bool(runs.max(initial=0) >= _WORK_BLOCKS)
+
+
+def _wakes_per_day(busy: NDArray[np.bool_], series: BlockSeries) -> float:
+    """How often work came back after a block without any."""
+    wakes = int((busy[1:] & ~busy[:-1]).sum())
+    return wakes / max(len(busy) * series.block / 86_400, 1.0)

@@ -1,0 +1,81 @@
+"""Signs that the present class does not hold: a standing queue, preemptions, objectives missed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.readings import BlockSeries
+from gpu_rightsizer.estimate.censoring import aligned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpu_rightsizer.domain.observation import Observation
+    from gpu_rightsizer.domain.readings import History
+    from gpu_rightsizer.domain.workload import Objective
+    from gpu_rightsizer.domain.world import World
+
+_RECENT_SECONDS = 3 * 86_400
+_QUEUE_SHARE = 0.2  # of the recent busy blocks
+_QUEUE_LEAST = 0.1  # of the batch: a request that waits for the next step is no queue
+_PREEMPTION_SHARE = 0.02
+_PREEMPTIONS_LEAST = 5
+_JUDGED_REQUESTS = 20
+_JUDGED_BLOCKS = 24
+
+
+def symptoms(world: World) -> tuple[Finding, ...]:
+    """Every symptom, the gravest first."""
+    observation, objective = world.observation, world.workload.objective
+    return (
+        *_queue(observation),
+        *_preemptions(observation),
+        *_missed(observation, observation.ttft, "TTFT", objective.ttft_p95, objective),
+        *_missed(observation, observation.tpot, "TPOT", objective.tpot_p95, objective),
+    )
+
+
+def _queue(observation: Observation) -> Iterator[Finding]:
+    waiting, running = observation.waiting, observation.running
+    if not isinstance(waiting, BlockSeries) or not isinstance(running, BlockSeries):
+        return
+    batch = aligned(running, waiting)
+    if batch is None:
+        return
+    recent = slice(-max(1, _RECENT_SECONDS // waiting.block), None)
+    busy = batch[recent] > 0
+    queued = waiting.values[recent] >= np.maximum(1.0, _QUEUE_LEAST * batch[recent])
+    share = float((queued & busy).sum() / busy.sum()) if busy.any() else 0.0
+    if share >= _QUEUE_SHARE:
+        yield found(Code.QUEUE_STANDS, waiting=waiting.peak(), share=share)
+
+
+def _preemptions(observation: Observation) -> Iterator[Finding]:
+    history = observation.preemptions
+    if not isinstance(history, BlockSeries):
+        return
+    known = history.values[history.known()]
+    share = float((known > 0).mean()) if known.size else 0.0
+    if share >= _PREEMPTION_SHARE and known.sum() >= _PREEMPTIONS_LEAST:
+        yield found(Code.PREEMPTING, count=int(known.sum()), share=share)
+
+
+def _missed(
+    observation: Observation, history: History, name: str, limit: float, objective: Objective
+) -> Iterator[Finding]:
+    """Blocks with at least 20 finished requests whose p95 is over the objective, more often than it allows."""
+    if not isinstance(history, BlockSeries):
+        return
+    judged = history.known()
+    requests = aligned(observation.requests, history)
+    if requests is not None:
+        judged = judged & (np.nan_to_num(requests, nan=0.0) >= _JUDGED_REQUESTS)
+    if judged.sum() < _JUDGED_BLOCKS:
+        return
+    late = float((history.values[judged] > limit).mean())
+    if late > 1 - objective.attainment:
+        observed = float(np.quantile(history.values[judged], objective.attainment))
+        yield found(Code.OBJECTIVE_MISSED, metric=name, observed=observed, limit=limit, share=late)

@@ -1,0 +1,200 @@
+"""The recommendation in the shape of the API: bounded, without floats, figures absent where they are unknown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.readings import BlockSeries, Missing
+from gpu_rightsizer.explain import numbers
+from gpu_rightsizer.explain.identity import recommendation_id
+from gpu_rightsizer.explain.moments import expiry
+from gpu_rightsizer.explain.text import safe, shortened
+from gpu_rightsizer.explain.usage import main_history, series_span
+from gpu_rightsizer.explain.words import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from decimal import Decimal
+
+    from gpu_rightsizer.domain.decision import Candidate, Configuration, Decision, Prediction
+    from gpu_rightsizer.domain.finding import Finding
+    from gpu_rightsizer.domain.observation import Observation
+    from gpu_rightsizer.domain.world import Evaluation
+
+Figure = TypeVar("Figure")
+
+MOST_REASONS: Final = 12
+MOST_ALTERNATIVES: Final = 5
+MOST_REJECTED: Final = 5
+MOST_ARGUMENTS: Final = 16
+LONGEST_REJECTION: Final = 240
+_DAY_OF_BLOCKS: Final = 24
+
+
+def recommendation(
+    evaluation: Evaluation, now: datetime, *, policy_generation: int = 0, issue: int = 0
+) -> dict[str, object]:
+    """Every field of the API, in its order."""
+    workload, decision = evaluation.world.workload, evaluation.decision
+    parts: dict[str, object] = {
+        "id": recommendation_id(workload, decision, policy_generation=policy_generation, issue=issue),
+        "brief": brief(decision),
+        "action": decision.action.value,
+        "confidence": decision.certainty.value,
+        "target": _place(decision.target.configuration) if decision.target else None,
+        "alternatives": [_alternative(each, decision) for each in decision.alternatives[:MOST_ALTERNATIVES]],
+        "cost": cost(decision),
+        "risk": _risk(evaluation),
+        "predicted": _predicted(evaluation),
+        "reasons": sentences(decision.reasons),
+        "rejected": [_rejected(each) for each in decision.rejected[:MOST_REJECTED] if each.failures],
+        "basis": _basis(evaluation, now),
+        "expiresAt": numbers.instant(expiry(workload.key.uid, now)),
+    }
+    return {key: value for key, value in parts.items() if value not in (None, [], {})}
+
+
+def brief(decision: Decision) -> str:
+    """A word or two for a column: `g6e.xlarge x1`, `0 replicas`, `Keep`."""
+    match decision.action:
+        case Action.RESIZE if decision.target is not None:
+            where = decision.target.configuration
+            return f"{safe(where.instance.name, 100)} x{where.replicas}"
+        case Action.SCALE_TO_ZERO:
+            return "0 replicas"
+        case _:
+            return decision.action.value
+
+
+def sentences(reasons: tuple[Finding, ...]) -> list[str]:
+    """At most twelve, each once, in order."""
+    return list(dict.fromkeys(say(each) for each in reasons))[:MOST_REASONS]
+
+
+def cost(decision: Decision) -> dict[str, object] | None:
+    """What it costs now and there; `Unknown` claims nothing, `Keep` saves nothing."""
+    bill = decision.cost
+    if bill.current_hourly is None and bill.target_hourly is None:
+        return None
+    shown = _money(bill.current_hourly, bill.target_hourly, bill.saved_hourly)
+    if decision.action is Action.KEEP and bill.current_hourly is not None:
+        shown = _money(bill.current_hourly, bill.current_hourly, bill.current_hourly - bill.current_hourly)
+    return shown | {"realisation": bill.realisation.value}
+
+
+def _money(now: Decimal | None, there: Decimal | None, saved: Decimal | None) -> dict[str, object]:
+    told = {
+        "currentHourlyUSD": _shown(now, numbers.usd),
+        "targetHourlyUSD": _shown(there, numbers.usd),
+        "savedHourlyUSD": _shown(saved, numbers.usd),
+        "savedMonthlyUSD": _shown(saved, lambda hourly: numbers.cents(numbers.monthly(hourly))),
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _place(where: Configuration) -> dict[str, object]:
+    arguments = sorted(where.engine_args.items())[:MOST_ARGUMENTS]
+    return {
+        "instanceClass": safe(where.instance.name, 253),
+        "accelerators": where.accelerators,
+        "replicas": where.replicas,
+        "tensorParallel": where.tensor_parallel,
+        "engineArgs": {safe(flag, 63): safe(value, 253) for flag, value in arguments},
+    }
+
+
+def _alternative(candidate: Candidate, decision: Decision) -> dict[str, object]:
+    place = _place(candidate.configuration)
+    if not place["engineArgs"]:
+        del place["engineArgs"]
+    now, there = decision.cost.current_hourly, candidate.hourly
+    saved = None if decision.cost.saved_hourly is None or now is None or there is None else now - there
+    figures = {
+        "hourlyUSD": _shown(there, numbers.usd),
+        "savedMonthlyUSD": _shown(saved, lambda hourly: numbers.cents(numbers.monthly(hourly))),
+        "oomProbability": _shown(candidate.prediction.oom_probability, numbers.probability),
+    }
+    return place | {key: value for key, value in figures.items() if value is not None}
+
+
+def _rejected(candidate: Candidate) -> dict[str, object]:
+    where, finding = candidate.configuration, candidate.failures[0]
+    return {
+        "instanceClass": safe(where.instance.name, 253),
+        "accelerators": where.accelerators,
+        "replicas": where.replicas,
+        "reason": finding.code.value,
+        "message": shortened(say(finding), LONGEST_REJECTION),
+    }
+
+
+def _risk(evaluation: Evaluation) -> dict[str, object] | None:
+    decision, objective = evaluation.decision, evaluation.world.workload.objective
+    there = decision.target or decision.current
+    if decision.action is Action.UNKNOWN or there is None:
+        return None
+    now = decision.current.prediction.oom_probability if decision.current else None
+    told = {
+        "oomProbability": _shown(there.prediction.oom_probability, numbers.probability),
+        "currentOomProbability": _shown(now, numbers.probability),
+        "sloMissProbability": _shown(there.prediction.slo_miss_probability, numbers.probability),
+    }
+    known = {key: value for key, value in told.items() if value is not None}
+    return {**known, "horizon": numbers.duration(objective.horizon), "state": decision.risk_state.value}
+
+
+def _predicted(evaluation: Evaluation) -> dict[str, object] | None:
+    decision = evaluation.decision
+    there = decision.target or decision.current
+    if decision.action in {Action.UNKNOWN, Action.SCALE_TO_ZERO} or there is None:
+        return None
+    what = there.prediction
+    told = {
+        "tpot": _shown(what.tpot, numbers.latency),
+        "tpotBound": _shown(what.tpot_bound, numbers.latency),
+        "ttft": _shown(what.ttft, numbers.latency),
+        "ttftBound": _shown(what.ttft_bound, numbers.latency),
+        "kvDemandPeak": _shown(_kv_bytes(evaluation, there, what), numbers.memory),
+        "memoryNeed": _shown(what.memory_need, numbers.memory),
+        "memoryAvailable": _shown(what.memory_available, numbers.memory),
+        "binding": what.binding.value if what.binding else None,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def _kv_bytes(evaluation: Evaluation, there: Candidate, what: Prediction) -> float | None:
+    """Bytes per accelerator of the keys and values demanded at the peak."""
+    workload = evaluation.world.workload
+    if what.kv_demand_tokens is None or isinstance(workload.model, Missing):
+        return None
+    each = workload.model.kv_bytes_per_token_and_rank(there.configuration.tensor_parallel, workload.settings.kv_bytes)
+    return what.kv_demand_tokens * each
+
+
+def _basis(evaluation: Evaluation, now: datetime) -> dict[str, object]:
+    workload, seen = evaluation.world.workload, evaluation.world.observation
+    length, begin, end = series_span(workload, seen, now)
+    told = {
+        "span": length,
+        "samples": _samples(seen),
+        "coverage": numbers.share(seen.coverage),
+        "tier": evaluation.need.tier.value,
+        "from": begin,
+        "to": end,
+    }
+    return {key: value for key, value in told.items() if value not in (None, "")}
+
+
+def _samples(seen: Observation) -> int | None:
+    """Blocks of history that carry a figure, in whole days of them: the count must not tick every hour."""
+    history = main_history(seen)
+    if not isinstance(history, BlockSeries):
+        return None
+    known = int(history.known().sum())
+    return known // _DAY_OF_BLOCKS * _DAY_OF_BLOCKS if known > 2 * _DAY_OF_BLOCKS else known
+
+
+def _shown(figure: Figure | None, show: Callable[[Figure], str]) -> str | None:
+    return None if figure is None else show(figure)

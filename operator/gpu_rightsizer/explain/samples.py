@@ -1,0 +1,101 @@
+"""The operator's own metrics as plain values: what each deployment costs, could cost and risks, and how cycles went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gpu_rightsizer.domain.decision import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from decimal import Decimal
+
+    from gpu_rightsizer.domain.decision import Candidate, Decision
+    from gpu_rightsizer.domain.world import Evaluation
+
+PREFIX: Final = "gpu_rightsizer_"
+
+HELP: Final[Mapping[str, str]] = {
+    "deployments": "InferenceDeployments by recommended action.",
+    "current_hourly_cost_usd": "USD per hour of a deployment as it runs now.",
+    "recommended_hourly_cost_usd": "USD per hour of a deployment as recommended; now, where nothing is to change.",
+    "savings_recommended_usd_per_hour": "USD per hour that following the recommendation saves; negative costs more.",
+    "oom_probability": "Probability of an out-of-memory within the horizon, of the placement now or as recommended.",
+    "coverage_ratio": "Samples seen over samples expected of a deployment, 0 to 1.",
+    "cycle_duration_seconds": "Duration of the last whole cycle.",
+    "cycle_promql_queries": "PromQL queries of the last cycle.",
+    "cycle_samples": "Samples that the last cycle read from the metrics store.",
+    "cycle_deployments": "InferenceDeployments evaluated in the last cycle.",
+    "errors_total": "Errors since the start, by kind.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample; a name that ends in `_total` is a counter, the others are gauges."""
+
+    name: str
+    help: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """How one cycle went. `errors` counts since the start, by kind."""
+
+    duration_seconds: float
+    queries: int
+    samples: int
+    errors: Mapping[str, int]
+
+
+def deployment_samples(evaluations: Sequence[Evaluation]) -> list[Sample]:
+    """Of each deployment; what is unknown has no sample, never a zero."""
+    samples = [sample for each in evaluations for sample in _of(each)]
+    return samples + [
+        _sample("deployments", sum(each.decision.action is action for each in evaluations), action=action.value)
+        for action in Action
+    ]
+
+
+def cycle_samples(cycle: Cycle, deployments: int) -> list[Sample]:
+    """Of the operator itself."""
+    return [
+        _sample("cycle_duration_seconds", cycle.duration_seconds),
+        _sample("cycle_promql_queries", cycle.queries),
+        _sample("cycle_samples", cycle.samples),
+        _sample("cycle_deployments", deployments),
+        *(_sample("errors_total", count, kind=kind) for kind, count in sorted(cycle.errors.items())),
+    ]
+
+
+def _of(evaluation: Evaluation) -> list[Sample]:
+    key, decision = evaluation.world.workload.key, evaluation.decision
+    figures: list[tuple[str, Decimal | float | None, dict[str, str]]] = [
+        ("current_hourly_cost_usd", decision.cost.current_hourly, {}),
+        ("recommended_hourly_cost_usd", _recommended(decision), {}),
+        ("savings_recommended_usd_per_hour", _saved(decision), {}),
+        ("oom_probability", _risk(decision.current), {"placement": "current"}),
+        ("oom_probability", _risk(decision.target), {"placement": "recommended"}),
+        ("coverage_ratio", evaluation.world.observation.coverage, {}),
+    ]
+    who = {"namespace": key.namespace, "name": key.name}
+    return [_sample(name, value, **who, **extra) for name, value, extra in figures if value is not None]
+
+
+def _recommended(decision: Decision) -> Decimal | None:
+    return decision.cost.current_hourly if decision.target is None else decision.cost.target_hourly
+
+
+def _saved(decision: Decision) -> Decimal | float | None:
+    return 0.0 if decision.action is Action.KEEP else decision.cost.saved_hourly
+
+
+def _risk(candidate: Candidate | None) -> float | None:
+    return candidate.prediction.oom_probability if candidate else None
+
+
+def _sample(name: str, value: Decimal | float, **labels: str) -> Sample:
+    return Sample(PREFIX + name, HELP[name], labels, float(value))

@@ -1,0 +1,138 @@
+"""What each workload asks of hardware, as columns of numbers: one row a workload and number of replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_rightsizer.domain.engines import EngineType
+from gpu_rightsizer.domain.models import WeightDtype
+from gpu_rightsizer.domain.need import Load, PreallocatedMemory
+from gpu_rightsizer.domain.readings import BlockSeries, Missing
+from gpu_rightsizer.estimate.memory import weight_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from gpu_rightsizer.domain.need import Need
+    from gpu_rightsizer.domain.world import World
+
+VLLM_LIKE, TRT_LIKE, ANY_ENGINE = 0, 1, 2
+_ENGINE = {EngineType.VLLM: VLLM_LIKE, EngineType.RAY_SERVE: VLLM_LIKE, EngineType.TENSORRT_LLM: TRT_LIKE}
+DTYPES = tuple(WeightDtype)
+_BUSY_SHARE = 0.75  # quantile of the generation rate above which blocks count as busy
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A workload of the fleet at a number of replicas; `share` is the load of one replica over what it is now."""
+
+    world: int
+    replicas: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """Columns of shape (rows, 1). NaN is unknown; bytes, tokens, seconds, requests/s of the busiest replica."""
+
+    weights: NDArray[np.float64]
+    kv_per_token: NDArray[np.float64]
+    kv_heads: NDArray[np.float64]
+    kv_replicated: NDArray[np.bool_]
+    layers: NDArray[np.float64]
+    hidden: NDArray[np.float64]
+    width: NDArray[np.float64]
+    vocabulary: NDArray[np.float64]
+    parameters: NDArray[np.float64]
+    active: NDArray[np.float64]
+    experts: NDArray[np.float64]
+    experts_per_token: NDArray[np.float64]
+    dtype: NDArray[np.int64]
+    engine: NDArray[np.int64]
+    pipeline: NDArray[np.float64]
+    utilization: NDArray[np.float64]
+    batched_tokens: NDArray[np.float64]
+    sequences: NDArray[np.float64]
+    eager: NDArray[np.bool_]
+    rate: NDArray[np.float64]
+    prompt: NDArray[np.float64]
+    output: NDArray[np.float64]
+    kv_per_request: NDArray[np.float64]
+    longest: NDArray[np.float64]
+
+
+def work(rows: Sequence[Row], worlds: Sequence[World], needs: Sequence[Need]) -> Work:
+    """The columns of every row."""
+    columns = [_column(worlds[row.world], needs[row.world], row.share) for row in rows]
+    kinds: dict[str, Callable[[list[float]], NDArray[np.generic]]] = {
+        "kv_replicated": lambda v: np.array(v, dtype=bool), "eager": lambda v: np.array(v, dtype=bool),
+        "dtype": lambda v: np.array(v, dtype=np.int64), "engine": lambda v: np.array(v, dtype=np.int64),
+    }  # fmt: skip
+    arrays = {}
+    for name in Work.__dataclass_fields__:
+        values = [column[name] for column in columns]
+        arrays[name] = kinds.get(name, lambda v: np.array(v, dtype=np.float64))(values)[:, None]
+    return Work(**arrays)  # type: ignore[arg-type]  # the dtypes are those of the table above
+
+
+def busy_tpot(world: World) -> tuple[float, float]:
+    """Median p95 TPOT (s) and generation rate (tokens/s) of the busiest quarter of blocks; NaN where not measured."""
+    tpot, rate = world.observation.tpot, world.observation.generation_rate
+    if not isinstance(tpot, BlockSeries) or not isinstance(rate, BlockSeries):
+        return np.nan, np.nan
+    if (tpot.start, tpot.block, len(tpot.values)) != (rate.start, rate.block, len(rate.values)):
+        return np.nan, np.nan
+    known = tpot.known() & rate.known() & (rate.values > 0) & (tpot.values > 0)
+    if not known.any():
+        return np.nan, np.nan
+    busy = known & (rate.values >= np.quantile(rate.values[known], _BUSY_SHARE))
+    return float(np.median(tpot.values[busy])), float(np.median(rate.values[busy]))
+
+
+def _column(world: World, need: Need, share: float) -> dict[str, float]:
+    return _model(world, need) | _settings(world) | _load(need, share)
+
+
+def _model(world: World, need: Need) -> dict[str, float]:
+    model, settings = world.workload.model, world.workload.settings
+    if isinstance(model, Missing):
+        names = ("weights", "kv_per_token", "kv_heads", "layers", "hidden", "width", "vocabulary", "parameters",
+                 "active", "experts", "experts_per_token")  # fmt: skip
+        return dict.fromkeys(names, np.nan) | {"kv_replicated": 0, "dtype": 0}
+    memory = need.memory
+    ours = memory.weights if isinstance(memory, PreallocatedMemory) else weight_bytes(model, settings)
+    return {
+        "weights": float(ours), "kv_per_token": model.kv_bytes_per_token * settings.kv_bytes / 2,
+        "kv_heads": model.kv_heads, "kv_replicated": model.kv_replicated, "layers": model.layers,
+        "hidden": model.hidden, "width": model.heads * model.head_dim, "vocabulary": model.vocabulary,
+        "parameters": model.parameters, "active": model.active_parameters, "experts": model.experts,
+        "experts_per_token": model.experts_per_token,
+        "dtype": DTYPES.index(settings.weight_dtype or model.default_dtype),
+    }  # fmt: skip
+
+
+def _settings(world: World) -> dict[str, float]:
+    settings, engine = world.workload.settings, world.workload.engine
+    model = world.workload.model
+    longest = settings.max_model_len or (np.nan if isinstance(model, Missing) else model.max_context)
+    return {
+        "engine": ANY_ENGINE if isinstance(engine, Missing) else _ENGINE.get(engine, ANY_ENGINE),
+        "pipeline": settings.pipeline_parallel, "utilization": settings.gpu_memory_utilization,
+        "batched_tokens": settings.max_num_batched_tokens or np.nan, "sequences": settings.max_num_seqs or np.nan,
+        "eager": settings.enforce_eager, "longest": longest,
+    }  # fmt: skip
+
+
+def _load(need: Need, share: float) -> dict[str, float]:
+    load = need.load
+    if not isinstance(load, Load):
+        return dict.fromkeys(("rate", "prompt", "output", "kv_per_request"), np.nan)
+    return {
+        "rate": load.requests_per_second * share, "prompt": load.prompt_tokens, "output": load.output_tokens,
+        "kv_per_request": load.kv_tokens_per_request,
+    }  # fmt: skip
