@@ -70,7 +70,9 @@ class Job:
         if self.scrape_interval_seconds is not None:
             own["scrape_interval"] = _duration(self.scrape_interval_seconds)
             own["scrape_timeout"] = _duration(min(10.0, self.scrape_interval_seconds))
-        return {**own, "file_sd_configs": [{"files": [str(folder / f"{self.name}.json")]}], **self.more}
+        # Prometheus reads the file, then starts to watch it; what is written in between only the interval catches.
+        discovery = {"files": [str(folder / f"{self.name}.json")], "refresh_interval": "1s"}
+        return {**own, "file_sd_configs": [discovery], **self.more}
 
 
 class PrometheusServer:

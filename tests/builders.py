@@ -271,7 +271,7 @@ def pool_tokens(
 
 
 def observation(
-    *, requests_per_second: float = 1.0, prompt: float = 800, output: float = 200, tpot_seconds: float = 0.012,
+    *, requests_per_second: float = 1.0, prompt: float = 800, output: float = 200, tpot_seconds: float = 0.009,
     pool: float | None = None, device_bytes: float = H100.memory * 0.98, days: float = DAYS, seed: int = 1,
     **changes: object,
 ) -> Observation:  # fmt: skip

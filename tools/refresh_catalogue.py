@@ -187,7 +187,7 @@ def _fraction(whole: Row, key: str, parts: int, memory_mib: int) -> Row:
 def _names(row: Row) -> tuple[list[str], list[str]]:
     if row["vendor"] == "nvidia":
         return [row["dcgm_modelName"]], [row["gfd_product_label"]] if row["gfd_product_label"] else []
-    amd = re.search(r"product-name=(\w+)", row["dcgm_modelName"])
+    amd = re.search(r"product-name=(\w+)", row["gfd_product_label"])
     return ([], [amd.group(1)]) if amd else ([], [])
 
 

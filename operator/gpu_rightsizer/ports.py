@@ -42,16 +42,6 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One sample of the operator's own metrics; a name that ends in `_total` is a counter."""
-
-    name: str
-    help: str
-    labels: Mapping[str, str]
-    value: float
-
-
 class Metrics(Protocol):
     """A Prometheus-compatible store."""
 

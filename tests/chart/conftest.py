@@ -1,24 +1,25 @@
 """Helm without a cluster for rendering, and a control plane of its own for the tests that install the chart."""
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+import testbed.helm
 from testbed.cluster.base import Cluster
 from testbed.cluster.local import LocalCluster
-from tests.chart.helm import NAMESPACE, RELEASE, URL, Helm, HelmError, Object, crd_files, sets
+from testbed.helm import HelmError
+from tests.chart.helm import NAMESPACE, RELEASE, URL, Helm, Object, crd_files, sets
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+OURS = "app.kubernetes.io/part-of=gpu-rightsizer"
+CLUSTER_KINDS = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 
 @pytest.fixture(scope="session")
-def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+def helm() -> Helm:
     """Helm that sees no cluster."""
-    home = tmp_path_factory.mktemp("helm")
-    return Helm(home, {"PATH": os.environ["PATH"], "KUBECONFIG": str(home / "none")})
+    return Helm(testbed.helm.Helm())
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def default(helm: Helm) -> list[Object]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def own_cluster() -> Iterator[LocalCluster]:
     """A local control plane for these tests alone: they delete CustomResourceDefinitions and namespaces."""
     with LocalCluster() as cluster:
         cluster.add_node("worker", {"cpu": "8", "memory": "32Gi", "pods": "110"})
@@ -36,22 +37,21 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def clean(cluster: Cluster) -> Iterator[Cluster]:
+def clean(own_cluster: LocalCluster) -> LocalCluster:
     """The cluster with an empty namespace of ours that enforces the restricted pod security standard, and no CRDs."""
-    _remove_everything(cluster)
-    cluster.create_namespace(NAMESPACE, RESTRICTED)
-    yield cluster
-    _remove_everything(cluster)
+    _remove_everything(own_cluster)
+    own_cluster.create_namespace(NAMESPACE, RESTRICTED)
+    return own_cluster
 
 
 @pytest.fixture
-def releases(clean: Cluster, tmp_path: Path) -> Helm:
+def releases(clean: LocalCluster) -> Helm:
     """Helm on the clean cluster."""
-    return Helm(tmp_path, clean.environment())
+    return Helm(testbed.helm.Helm(clean))
 
 
 @pytest.fixture
-def installed(clean: Cluster, releases: Helm) -> Cluster:
+def installed(clean: LocalCluster, releases: Helm) -> LocalCluster:
     """The clean cluster with the chart installed and its pod Ready."""
     releases.install("--wait", "--timeout=60s")
     return clean
@@ -61,10 +61,9 @@ def _remove_everything(cluster: Cluster) -> None:
     """Whatever an earlier test left, in whatever state."""
     for release in (RELEASE, "other"):
         with contextlib.suppress(HelmError):  # it was not installed
-            Helm(cluster.scratch, cluster.environment()).uninstall(release)
-    gone = "--ignore-not-found", "--wait=true", "--timeout=60s"
+            Helm(testbed.helm.Helm(cluster)).uninstall(release)
+    gone = "--ignore-not-found", "--timeout=60s"
+    cluster.kubectl("delete", CLUSTER_KINDS, "-l", OURS, *gone)
     cluster.kubectl("delete", "namespace", NAMESPACE, "chat", "search", *gone, seconds=70)
-    cluster.kubectl("delete", "-f", ",".join(map(str, crd_files())), *gone, seconds=70)
-    selector = "app.kubernetes.io/part-of=gpu-rightsizer"
-    kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
-    cluster.kubectl("delete", kinds, "-l", selector, *gone)
+    names = [f"customresourcedefinition/{path.stem.split('_')[1]}.gpu-rightsizer.dev" for path in crd_files()]
+    cluster.kubectl("delete", *names, *gone, seconds=70)

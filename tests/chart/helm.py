@@ -1,14 +1,13 @@
-"""Helm for the chart tests: rendering to parsed objects, and releases on a cluster."""
+"""The chart under test: rendering to parsed objects, and releases of it on a cluster."""
 
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from testbed import tools
+from testbed import helm
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "gpu-rightsizer"
@@ -19,47 +18,32 @@ MONITORING = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos.com/v1/P
 Object = dict[str, Any]  # a Kubernetes object: its shape is the API server's
 
 
-class HelmError(RuntimeError):
-    """Helm exited with an error; the text is what it printed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Helm:
-    """One cluster, or none, as Helm sees it."""
+    """Helm with the chart, our namespace and an address of Prometheus at hand."""
 
-    home: Path
-    environment: Mapping[str, str]
+    helm: helm.Helm
 
-    def __call__(self, *arguments: str, seconds: float = 120) -> str:
-        """Run Helm and return what it printed, both streams together; raises HelmError."""
-        done = subprocess.run(
-            [str(tools.program("helm")), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-            env={**self.environment, "HOME": str(self.home), "HELM_CACHE_HOME": str(self.home / "cache")},
-        )
-        if done.returncode != 0:
-            raise HelmError(done.stderr + done.stdout)
-        return done.stdout + done.stderr
+    def __call__(self, *arguments: str) -> str:
+        """Any Helm command; raises HelmError."""
+        return self.helm.run(*arguments)
 
-    def template(self, *options: str, release: str = RELEASE, chart: Path | None = None) -> list[Object]:
+    def template(self, *options: str, release: str = RELEASE) -> list[Object]:
         """The objects the chart gives with these options."""
-        text = self("template", release, str(chart or CHART), "--namespace", NAMESPACE, *options)
+        text = self.helm.template(release, CHART, *options, namespace=NAMESPACE)
         return [each for each in yaml.safe_load_all(text) if each]
 
-    def install(self, *options: str, release: str = RELEASE, chart: Path | None = None) -> str:
-        """Install the chart into NAMESPACE."""
-        return self("install", release, str(chart or CHART), "--namespace", NAMESPACE, "--set", URL, *options)
+    def install(self, *options: str, release: str = RELEASE, chart: Path = CHART) -> str:
+        """Install it into NAMESPACE; the notes."""
+        return self.helm.install(release, chart, *sets(URL), *options, namespace=NAMESPACE)
 
-    def upgrade(self, *options: str, release: str = RELEASE, chart: Path | None = None) -> str:
-        """Upgrade the release."""
-        return self("upgrade", release, str(chart or CHART), "--namespace", NAMESPACE, "--set", URL, *options)
+    def upgrade(self, *options: str, release: str = RELEASE, chart: Path = CHART) -> str:
+        """Upgrade the release; the notes."""
+        return self.helm.upgrade(release, chart, *sets(URL), *options, namespace=NAMESPACE)
 
     def uninstall(self, release: str = RELEASE) -> str:
         """Uninstall the release."""
-        return self("uninstall", release, "--namespace", NAMESPACE)
+        return self.helm.uninstall(release, namespace=NAMESPACE)
 
 
 def sets(*values: str) -> Sequence[str]:

@@ -1,10 +1,12 @@
 """Alerts pass promtool, and what is generated from the chart is fresh."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import yaml
 
+from gpu_rightsizer.explain.samples import HELP, PREFIX
 from testbed import tools
 from tests.chart.helm import CHART, MONITORING, ROOT, URL, Helm, of_kind, sets, the
 from tools import render_manifests
@@ -20,7 +22,7 @@ def promtool(*arguments: str) -> str:
 
 
 def test_promtool_accepts_the_rules() -> None:
-    assert "SUCCESS: 3 rules found" in promtool("check", "rules", str(ALERTS))
+    assert "SUCCESS: 4 rules found" in promtool("check", "rules", str(ALERTS))
 
 
 def test_the_rules_fire_when_they_should_and_only_then() -> None:
@@ -32,6 +34,12 @@ def test_the_prometheus_rule_holds_the_file_as_it_is(helm: Helm) -> None:
     objects = helm.template(*sets(URL, "prometheusRule.enabled=true"), *known)
 
     assert the(objects, "PrometheusRule")["spec"] == yaml.safe_load(ALERTS.read_text())
+
+
+def test_alerts_speak_of_metrics_that_exist() -> None:
+    known = {PREFIX + name for name in HELP}
+
+    assert set(re.findall(r"gpu_rightsizer_[a-z_]+", ALERTS.read_text())) <= known
 
 
 def test_every_alert_says_what_it_means() -> None:

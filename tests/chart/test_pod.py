@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.chart.helm import MONITORING, RELEASE, URL, Helm, HelmError, Object, of_kind, sets, the
+from testbed.helm import HelmError
+from tests.chart.helm import MONITORING, RELEASE, URL, Helm, Object, of_kind, sets, the
 
 SECRET = "prometheus.existingSecret=metrics-access"  # noqa: S105  the name of an object
 FILES = "/etc/gpu-rightsizer/prometheus"

@@ -6,13 +6,13 @@ import pytest
 
 from tests.chart.helm import NAMESPACE, URL, Helm, Object, of_kind, sets, the
 
-READ = ("get", "list", "watch")
+READ, WATCH = ("get", "list"), ("get", "list", "watch")
 OURS, CORE = "gpu-rightsizer.dev", ""
 
 Rule = tuple[str, str, tuple[str, ...]]
 
 NAMESPACED: set[Rule] = {
-    (OURS, "inferencedeployments", (*READ, "patch")),
+    (OURS, "inferencedeployments", (*WATCH, "patch")),
     (OURS, "inferencedeployments/status", ("patch",)),
     ("apps", "deployments", READ),
     ("apps", "statefulsets", READ),
@@ -24,20 +24,18 @@ NAMESPACED: set[Rule] = {
     ("events.k8s.io", "events", ("create", "patch")),
 }
 CLUSTER: set[Rule] = {
-    (OURS, "instanceclasses", READ),
-    (OURS, "rightsizingpolicies", READ),
-    (OURS, "instanceclasses/status", ("patch",)),
+    (OURS, "instanceclasses", WATCH),
+    (OURS, "rightsizingpolicies", WATCH),
     (CORE, "nodes", READ),
     (CORE, "persistentvolumes", READ),
     (CORE, "namespaces", READ),
-    ("apps", "daemonsets", READ),
 }
 LEASE = [
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
         "resourceNames": ["gpu-rightsizer"],
-        "verbs": ["get", "update", "patch"],
+        "verbs": ["get", "update"],
     },
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
 ]
@@ -104,11 +102,10 @@ def test_nothing_writes_to_a_workload(helm: Helm, values: list[str]) -> None:
     roles = operators_roles(helm.template(*sets(URL, *values)))
     assert roles
 
-    writing = {(group, resource) for role in roles for group, resource, verbs in rules(role) if set(verbs) - set(READ)}
+    writing = {(group, resource) for role in roles for group, resource, verbs in rules(role) if set(verbs) - set(WATCH)}
     assert writing == {
         (OURS, "inferencedeployments"),
         (OURS, "inferencedeployments/status"),
-        (OURS, "instanceclasses/status"),
         ("events.k8s.io", "events"),
         ("coordination.k8s.io", "leases"),
     }
@@ -136,7 +133,7 @@ def test_people_are_given_the_objects_but_never_the_status(default: list[Object]
     view, edit = the(default, "ClusterRole", "gpu-rightsizer-view"), the(default, "ClusterRole", "gpu-rightsizer-edit")
 
     assert rules(view) == {
-        (OURS, plural, READ) for plural in ("inferencedeployments", "instanceclasses", "rightsizingpolicies")
+        (OURS, plural, WATCH) for plural in ("inferencedeployments", "instanceclasses", "rightsizingpolicies")
     }
     assert rules(edit) == {(OURS, "inferencedeployments", ("create", "update", "patch", "delete", "deletecollection"))}
     assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]

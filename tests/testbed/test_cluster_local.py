@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from testbed.cluster import KubectlError, Taint
+from testbed.cluster import KubectlError, Taint, local
 from testbed.cluster.local import LocalCluster
-from testbed.processes import until
+from testbed.processes import free_ports, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("local-cluster")]
 
@@ -139,6 +140,22 @@ def test_a_gpu_pod_without_room_stays_pending(local_cluster: LocalCluster) -> No
     apply_in(local_cluster, namespace, pod("greedy", gpus=1000))
 
     local_cluster.wait("jsonpath={.status.conditions[0].reason}=Unschedulable", "pod/greedy", namespace=namespace)
+
+
+@pytest.mark.parametrize("which", ["etcd", "kube-apiserver"])
+def test_a_port_taken_in_between_costs_another_attempt_only(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        taken = squatter.getsockname()[1]
+        good = free_ports(6)
+        first = [taken, *good[:2]] if which == "etcd" else [*good[:2], taken]
+        chosen = iter([first, good[3:]])
+        monkeypatch.setattr(local, "free_ports", lambda *_: next(chosen))
+
+        with LocalCluster() as cluster:
+            assert cluster.server.endswith(f":{good[5]}")
+            assert "default" in cluster.kubectl("get", "namespaces")
 
 
 # -- nothing is left behind -----------------------------------------------------------------------------------------

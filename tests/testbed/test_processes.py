@@ -55,8 +55,8 @@ def test_the_last_started_is_the_first_stopped(tmp_path: Path) -> None:
     with Processes() as group:
         for name in ("first", "second", "third"):
             log = tmp_path / f"{name}.log"
-            process = group.start(name, [*script(NOTES_ITS_END), str(order), name], log=log)
-            group.ready(process, lambda log=log: "ready" in said(log), seconds=10)  # type: ignore[misc]  a lambda's default
+            group.start(name, [*script(NOTES_ITS_END), str(order), name], log=log)
+            until(lambda: "ready" in said(tmp_path / f"{name}.log"), what="ready", seconds=10)  # noqa: B023  called at once
 
     assert order.read_text().split() == ["third", "second", "first"]
 
@@ -86,7 +86,7 @@ def test_one_that_ends_early_is_reported_with_its_log(tmp_path: Path) -> None:
     with Processes() as group:
         process = group.start("short", script('import sys; sys.exit("address already in use")'), log=tmp_path / "log")
 
-        with pytest.raises(ProcessDied, match="short exited with 1.*\naddress already in use") as died:
+        with pytest.raises(ProcessDied, match=r"short exited with 1.*\naddress already in use") as died:
             group.ready(process, lambda: False, seconds=10)
     assert died.value.port_was_taken
 
@@ -97,7 +97,7 @@ def test_one_that_never_gets_ready_is_reported_with_its_log(tmp_path: Path) -> N
             "slow", script('print("thinking", flush=True); import time; time.sleep(60)'), log=tmp_path / "l"
         )
 
-        with pytest.raises(TimeoutError, match="not within 0.5 s: slow ready"):
+        with pytest.raises(TimeoutError, match=r"not within 0\.5 s: slow ready"):
             group.ready(process, lambda: False, seconds=0.5)
 
 

@@ -66,17 +66,17 @@ def test_history_and_scrapes_join_without_a_gap(prometheus: PrometheusServer, ex
     job.groups.append(Targets([exporter], {"node": "n1"}))
     prometheus.add_job(job)
     deadline = time.monotonic() + 20
-    while not prometheus.query("count_over_time(live_total[20s]) > 3"):
+    while not prometheus.query('count_over_time(live_total{job="live"}[20s]) > 3'):
         assert time.monotonic() < deadline, prometheus.targets()
         time.sleep(0.2)
 
-    (series,) = prometheus.raw_samples("live_total", seconds=3600)
+    (series,) = prometheus.raw_samples('live_total{job="live"}', seconds=3600)
     gaps = np.diff([sample.time for sample in series])
     assert gaps.max() <= 60.001
     assert gaps.min() < 2
-    (increase,) = prometheus.query("increase(live_total[1h])")
+    (increase,) = prometheus.query('increase(live_total{job="live"}[1h])')
     assert increase.value == pytest.approx(3600, rel=0.001)
-    (fortnight,) = prometheus.query("count_over_time(live_total[14d])")
+    (fortnight,) = prometheus.query('count_over_time(live_total{job="live"}[14d])')
     assert fortnight.value >= 14 * 24 * 60 - 1
 
 

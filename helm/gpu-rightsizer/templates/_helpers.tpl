@@ -81,37 +81,31 @@ namespaceSelector:
   verbs: [patch]
 - apiGroups: [apps]
   resources: [deployments, statefulsets, replicasets]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 - apiGroups: [""]
   resources: [pods, persistentvolumeclaims]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 {{- if .Values.rbac.scaledObjects }}
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 {{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
 
-{{- /* What belongs to no namespace, and the DaemonSets of all of them: they take room on the nodes. */ -}}
+{{- /* What belongs to no namespace. */ -}}
 {{- define "gpu-rightsizer.clusterRules" -}}
 - apiGroups: [gpu-rightsizer.dev]
   resources: [instanceclasses, rightsizingpolicies]
   verbs: [get, list, watch]
-- apiGroups: [gpu-rightsizer.dev]
-  resources: [instanceclasses/status]
-  verbs: [patch]
 - apiGroups: [""]
   resources: [nodes, persistentvolumes, namespaces]
-  verbs: [get, list, watch]
-- apiGroups: [apps]
-  resources: [daemonsets]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 {{- end }}
 
 {{- /* Everything that makes the installation wrong in a way the schema cannot say. */ -}}

@@ -14,7 +14,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from gpu_rightsizer.ports import Sample
+    from gpu_rightsizer.explain.samples import Sample
 
     Check = Callable[[], str]  # empty when all is well, else what is wrong
 

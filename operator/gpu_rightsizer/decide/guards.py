@@ -147,7 +147,7 @@ def _unseen_need(situation: Situation) -> Finding:
     """What would have to be measured to tell whether the withheld classes hold."""
     for unknown in (situation.need.memory, situation.need.load):
         if isinstance(unknown, Missing):
-            return found(Code.METRICS_MISSING, signal=unknown.what, why=unknown.why, detail=unknown.detail)
+            return found(Code.METRICS_MISSING, signal=unknown.what.value, why=unknown.why.value, detail=unknown.detail)
     return found(Code.METRICS_INCOMPLETE)
 
 

@@ -57,6 +57,9 @@ def _weighed(
         "cause": cause(incident, situation).value,
         "horizon": situation.workload.objective.horizon,
     }
+    weight = _weight(incident, situation)
+    if weight is not None:
+        facts["weight"] = weight
     chance = there.prediction.oom_probability if there else None
     if incident.demand_tokens is not None:
         facts["demand"] = incident.demand_tokens
@@ -65,3 +68,13 @@ def _weighed(
     if staying_hourly is not None and staying_hourly > 0:
         facts["staying"] = staying_hourly * HOURS_PER_MONTH
     return found(Code.INCIDENT_WEIGHED, **facts)
+
+
+def _weight(incident: Incident, situation: Situation) -> float | None:
+    """What the estimate gave it: the chance that the cause still applies, times its decay with age."""
+    same = (
+        each.weight
+        for each in situation.need.hazard.incidents
+        if (each.time, each.kind, each.instance_class) == (incident.time, incident.kind, incident.instance_class)
+    )
+    return next(same, None)

@@ -123,11 +123,13 @@ class _Answer:
 def _decision(here: Situation, answer: _Answer) -> Decision:
     action, target = answer.action, answer.target
     sure, doubts = _certainty(here, action, target)
+    details = _details(here, target)
+    told = {each.code for each in details}
     reasons = (
         *answer.why,
         *_consequences(here, action, target),
-        *_details(here, target),
-        *doubts,
+        *details,
+        *(each for each in doubts if each.code not in told),
         *_remarks(here, target),
     )
     return Decision(

@@ -78,12 +78,18 @@ def latency(seconds: float) -> str:
     return f"{max(1, int(two_digits(seconds * 1000)))}ms"
 
 
+def seconds(length: float) -> str:
+    """For sentences: `31ms`, `1.4s`."""
+    return latency(length) if length < 1 else f"{plain(two_digits(length))}s"
+
+
 def span(length: timedelta) -> str:
     """`14d`, `36h`, `20m`: rounded down, so that a growing history changes its figure rarely."""
-    for unit, least in ((_DAY, 2 * _DAY), (_HOUR, 2 * _HOUR)):
-        if length >= least:
-            return format_duration(length // unit * unit)
-    return format_duration(max(timedelta(0), length) // _MINUTE * _MINUTE)
+    if length >= 2 * _DAY:
+        return f"{length // _DAY}d"
+    if length >= 2 * _HOUR:
+        return f"{length // _HOUR}h"
+    return f"{max(timedelta(0), length) // _MINUTE}m"
 
 
 def at_least(length: timedelta) -> str:
@@ -111,9 +117,9 @@ def scaled(count: float) -> str:
 
 
 def dollars(amount: Decimal) -> str:
-    """For sentences: `$53.18`, `-$0.50`."""
-    text = format_usd(Decimal(amount))
-    return f"-${text[1:]}" if text.startswith("-") else f"${text}"
+    """For sentences, to the cent: `$53.18`, `-$0.50`, `$38,820.67`."""
+    exact = Decimal(amount).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+    return f"-${-exact:,}" if exact < 0 else f"${exact:,}"
 
 
 def usd(amount: Decimal) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # A number with the unit that makes it a measurement. Money (after `$`, or in a key that ends in USD), plain counts and
 # names have none: there every change is a fact.
-_MEASURED: Final = re.compile(r"(?<![\w.$-])(\d+(?:\.\d+)?)(%|Gi\b|Mi\b| GiB| MiB|ms\b|k tokens|M tokens| tokens)")
+_MEASURED: Final = re.compile(r"(?<![\w.$-])(\d+(?:\.\d+)?)(%|Gi\b|Mi\b| GiB| MiB|ms\b|s\b|k tokens|M tokens| tokens)")
 _RELATIVE: Final = 0.05
 _MEASURED_KEYS: Final = frozenset(
     {

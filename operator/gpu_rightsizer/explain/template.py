@@ -49,7 +49,7 @@ FORMATS: Final[Mapping[str, Callable[[Fact], str]]] = {
     "tokens": _number(numbers.tokens),
     "probability": _number(numbers.probability),  # 0..1
     "share": _number(numbers.share),  # 0..1
-    "latency": _number(numbers.latency),  # seconds
+    "seconds": _number(numbers.seconds),
     "figure": _number(numbers.scaled),  # a rate or a level
     "count": _number(lambda count: str(round(count))),  # a whole number that matters exactly
     "cores": _number(numbers.cores),  # millicores
@@ -57,12 +57,12 @@ FORMATS: Final[Mapping[str, Callable[[Fact], str]]] = {
     "span": _time(numbers.span),
     "at_least": _time(numbers.at_least),
     "duration": _time(numbers.duration),
-    "hours": lambda fact: numbers.span(timedelta(hours=numbers.as_float(fact))),
     "why": _term(WHY),
     "cause": _term(CAUSE),
     "kind": _term(KIND),
     "day": lambda fact: numbers.day(_expect(datetime, fact)),
     "name": lambda fact: safe(str(fact), 80),  # a name: class, model, argument
+    "problems": lambda fact: safe(str(fact), 500, quotes=True),  # our own sentences about fields
     "text": lambda fact: safe(str(fact), 300),  # words of somebody else
 }
 

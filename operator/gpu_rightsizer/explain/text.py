@@ -11,10 +11,11 @@ _ELLIPSIS: Final = "…"
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
-def safe(text: str, most: int = 120) -> str:
-    """One printable line of at most `most` characters; back-quotes become quotes, since ours mark names."""
+def safe(text: str, most: int = 120, *, quotes: bool = False) -> str:
+    """One printable line of at most `most` characters; back-quotes become quotes, unless they are our own."""
     visible = "".join(" " if unicodedata.category(letter) in _UNSAFE else letter for letter in text)
-    return shortened(" ".join(visible.replace("`", "'").split()), most)
+    line = visible if quotes else visible.replace("`", "'")
+    return shortened(" ".join(line.split()), most)
 
 
 def shortened(text: str, most: int) -> str:

@@ -22,17 +22,16 @@ LONGEST: Final = 600  # characters of one sentence
 
 _EVIDENCE: Final = {
     Code.METRICS_MISSING: (
-        "No usable metrics[ for {signal:name}][ for {signals:name}][ ({why:why})][: {detail:name}]. Check that "
-        "the pods are scraped and that their series carry `namespace` and `pod`."
+        "No usable metrics[ for {signal:name}][ ({why:why})][: {detail:name}]. Check that the pods are scraped "
+        "and that their series carry `namespace` and `pod`."
     ),
     Code.METRICS_INCOMPLETE: (
-        "Metrics are not whole[: {signal:name}][: {coverage:share} of the samples seen][, {least:share} "
-        "needed][: {pods_seen:count} of {pods_expected:count} pods seen][ ({why:why})][: {detail:name}]. Look "
-        "for scrape failures of these pods."
+        "Metrics are not whole[ for {signal:name}][: {coverage:share} seen][, {needed:share} needed]. Look for "
+        "scrape failures of these pods."
     ),
     Code.HISTORY_TOO_SHORT: (
-        "Not enough history yet[: {hours:hours} of {least_hours:hours}][, {business_days:count} of 2 business "
-        "days][, {weekend_days:count} of 1 weekend day]. Nothing smaller is proposed until then."
+        "Not enough history yet[: {span:span} seen][, {needed:span} needed, with two business days and a weekend "
+        "day]. Nothing smaller is proposed until then."
     ),
     Code.DEMAND_CENSORED: (
         "Demand was cut off[ in {share:share} of the time][ ({blocks:count} blocks)], so its real size is not "
@@ -47,31 +46,33 @@ _EVIDENCE: Final = {
         "needs: no smaller memory is proposed. Scrape the engine's own `/metrics`."
     ),
     Code.MODEL_UNKNOWN: (
-        "The model is not known[ ({why:why})][: {detail:name}]. Set `spec.model.name`, or "
-        "`spec.model.parameters` and `spec.model.weightDtype`."
+        "The model is not known[: {model:name}]. Set `spec.model.name`, or `spec.model.parameters` and "
+        "`spec.model.weightDtype`."
     ),
-    Code.ENGINE_UNKNOWN: "The inference engine is not known[ ({why:why})][: {detail:name}]. Set `spec.engine.type`.",
+    Code.ENGINE_UNKNOWN: "The inference engine is not known[: {image:name}]. Set `spec.engine.type`.",
     Code.CLASS_UNKNOWN: (
-        "The instance class it runs on is not known[ ({why:why})][: {detail:name}]. Create an InstanceClass "
-        "whose `nodeSelector` matches its nodes, or run all replicas on one class."
+        "The instance class it runs on is not known[: {instance_class:name}]. Create an InstanceClass whose "
+        "`nodeSelector` matches its nodes, or run all replicas on one class."
     ),
-    Code.TARGET_MISSING: "The workload does not exist in this namespace[: {detail:name}]. Check `spec.targetRef`.",
+    Code.TARGET_MISSING: (
+        "The workload does not exist in this namespace[: {kind:name} {name:name}]. Check `spec.targetRef`."
+    ),
     Code.SETTINGS_UNREAD: (
         "Engine arguments that change memory or speed could not be read[: {arguments:name}]. Give them as plain "
         "`--flag=value`, outside a shell string."
     ),
     Code.SOURCES_DISAGREE: (
-        "Two sources disagree[ about {signal:name}][ ({why:why})][: {detail:name}][: {used_bytes:gib} in use, "
-        "{ledger_bytes:gib} of weights and pool][, {bytes:gib} too much]. Remove the wrong one, or state the "
-        "fact in `spec`."
+        "Two sources disagree[ about {signal:name}][: {detail:name}]. Remove the wrong one, or state the fact in "
+        "`spec`."
     ),
-    Code.RECENT_REVISION: "The running revision is new[, since {since:day}]: what was measured before tells less.",
+    Code.RECENT_REVISION: (
+        "The running revision is new[, since {since:day}]: what was measured before tells less[. It is judged "
+        "after {needed:span}]."
+    ),
 }
 
 _REJECTION: Final = {
-    Code.MEMORY_TOO_SMALL: (
-        "Memory is too small[: {need_bytes:gib} needed per accelerator][, {available_bytes:gib} available]."
-    ),
+    Code.MEMORY_TOO_SMALL: "Memory is too small[: {need:gib} needed per accelerator][, {available:gib} available].",
     Code.CONTEXT_TOO_LONG: (
         "The longest request does not fit[: {context:tokens} tokens][, room for {capacity:tokens}]. A smaller "
         "`--max-model-len` would."
@@ -81,12 +82,10 @@ _REJECTION: Final = {
         "most {limit:probability} more is allowed]."
     ),
     Code.TPOT_TOO_SLOW: (
-        "Too slow per output token[: {tpot_bound_seconds:latency} with the model's error][, "
-        "{objective_seconds:latency} allowed]."
+        "Too slow per output token[: {tpot:seconds} with the model's error][, {limit:seconds} allowed]."
     ),
     Code.TTFT_TOO_SLOW: (
-        "Too slow to the first token[: {ttft_bound_seconds:latency} with the model's error][, "
-        "{objective_seconds:latency} allowed]."
+        "Too slow to the first token[: {ttft:seconds} with the model's error][, {limit:seconds} allowed]."
     ),
     Code.OVERLOADED: (
         "It would be overloaded at the peak[: {demand:figure} against a capacity of {capacity:figure}][, "
@@ -125,14 +124,13 @@ _REJECTION: Final = {
     Code.FAILED_THERE_BEFORE: "It failed there before[, on {time:day}][ ({kind:kind})].",
     Code.RISK_OUTWEIGHS_SAVING: (
         "The risk costs more than is saved[: {added:probability} more out-of-memory risk in {horizon:duration} "
-        "at ${oom_cost:count} each][ against {saved:usd} saved]."
+        "at {oom_cost:usd} each][ against {saved:usd} saved]."
     ),
 }
 
 _DECISION: Final = {
     Code.CHEAPER_CLASS_HOLDS: (
-        "The cheapest class that holds the peak[ is {target:name}][: {target_hourly:usd}/h instead of "
-        "{current_hourly:usd}/h]."
+        "A cheaper class holds the peak[: {target:name}][ at {target_hourly:usd}/h instead of {current_hourly:usd}/h]."
     ),
     Code.NOTHING_CHEAPER: "No cheaper class holds[; {considered:count} were considered].",
     Code.SAVING_TOO_SMALL: (
@@ -144,8 +142,8 @@ _DECISION: Final = {
         "or a lower limit on concurrency."
     ),
     Code.PROVEN_IDLE: (
-        "No request[ for at least {idle_for:at_least}][ and in {idle_share:share} of the window][; parking pays "
-        "after {threshold:duration}]."
+        "No request arrives[, for at least {idle_for:at_least} now][; none in {idle_share:share} of the window]. "
+        "Scaling to zero pays[ after {threshold:duration}]."
     ),
     Code.TUNE_REMOVES_RISK: (
         "Engine limits are enough, on the same class[: {arguments:text}][; out-of-memory risk "
@@ -159,11 +157,12 @@ _COMPUTED: Final = {
         "{need:gib}][ of {available:gib}]."
     ),
     Code.DEMAND_PEAK: (
-        "Peak demand of the busiest replica[: {tokens:tokens} tokens of KV cache][: {bytes:gib} of device memory]."
+        "Peak demand of the busiest replica[: {tokens:tokens} tokens of KV cache][: {bytes:gib} of device "
+        "memory][, on {time:day}]."
     ),
     Code.DEMAND_TAIL: (
-        "Demand exceeds[ {tokens:tokens} tokens][ {bytes:gib}] with probability[ {probability:probability}][ in "
-        "{horizon:duration}]."
+        "Demand has a tail[: above {tokens:tokens} tokens][: above {bytes:gib}][ with probability "
+        "{probability:probability}][ in {horizon:duration}]."
     ),
     Code.BINDING_RESOURCE: "First to run out there[: {resource:name}].",
     Code.PRECISION_SLOWER: "The weights are unpacked there, which is slower[: {dtype:name}][ on {accelerator:name}].",
@@ -175,8 +174,7 @@ _COMPUTED: Final = {
     Code.CATALOGUE_RECALLED: "A figure of the catalogue is not verified[: {entry:name}].",
     Code.OBJECTIVE_UNCHECKED: "The latency there could not be predicted[: {metric:name}].",
     Code.OVERHEAD_ASSUMED: (
-        "Memory beyond weights and KV cache is assumed, not measured[: {overhead_bytes:gib}][ +- "
-        "{error_bytes:gib}][ ({why:name})]."
+        "Memory beyond weights and KV cache is assumed, not measured[: {overhead:gib}][ +- {error:gib}]."
     ),
     Code.INCIDENT_WEIGHED: (
         "Out of memory[ on {time:day}][ on {instance_class:name}][ ({kind:kind})][ at a demand of "
@@ -194,14 +192,14 @@ _COMPUTED: Final = {
         "Nothing is saved yet: other pods hold[ {others:count}] accelerators on its nodes[. Once they leave too, "
         "it is {potential:usd}/h]."
     ),
-    Code.AUTOSCALER_OWNS_REPLICAS: "Replicas belong to[ {owner:name}] an autoscaler: set its bounds instead.",
-    Code.QUEUE_STANDS: "Requests wait in the engine[ in {share:share} of the time][, {largest:figure} at the peak].",
+    Code.AUTOSCALER_OWNS_REPLICAS: "An autoscaler owns the replicas[: {owner:name}]. Set its bounds instead.",
+    Code.QUEUE_STANDS: "Requests wait in the engine[ in {share:share} of the time][, {waiting:figure} at the peak].",
     Code.PREEMPTING: (
         "The engine pushes running requests out of its KV cache[ in {share:share} of the time][, {count:figure} times]."
     ),
     Code.OBJECTIVE_MISSED: (
-        "The objective is missed now[: {objective:name} p95 above {limit_seconds:latency}][ in "
-        "{late_share:share} of the windows][, {allowed_share:probability} allowed]."
+        "The objective is missed now[: {metric:name} p95 {observed:seconds}][, {limit:seconds} allowed][, in "
+        "{share:share} of the windows]."
     ),
     Code.WAKER_NEEDED: (
         "Something has to hold the first request and set[ {owner:name}] replicas back[ to {replicas:count}][; "
@@ -214,7 +212,7 @@ _CONDITION: Final = {
     Code.METRICS_COMPLETE: "Metrics are fresh and complete.",
     Code.RECOMMENDATION_CURRENT: "The recommendation rests on present data.",
     Code.MODE_OFF: "`spec.mode` is `Off`: the workload is not looked at.",
-    Code.INVALID_SPEC: "The spec cannot be used[: {problems:text}].",
+    Code.INVALID_SPEC: "The spec cannot be used[: {problems:problems}].",
 }
 
 TEMPLATES: Final[Mapping[Code, str]] = MappingProxyType(_EVIDENCE | _REJECTION | _DECISION | _COMPUTED | _CONDITION)

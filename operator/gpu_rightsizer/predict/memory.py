@@ -56,7 +56,7 @@ class Ledger:
 
 
 def ledger(work: Work, hardware: Hardware, known: Overheads, visible: NDArray[np.float64]) -> Ledger:
-    """kappa = (u x M - W/TP - overhead - error) / KV bytes, per rank; negative where the weights do not fit.
+    """Kappa = (u x M - W/TP - overhead - error) / KV bytes, per rank; negative where the weights do not fit.
 
     `visible` is what CUDA sees of one device. A known overhead moves to another number of ranks, or to another default
     step size (vLLM's changes at 70 GiB), by what the engine's typical figures say it changes, and becomes less certain.

@@ -1,7 +1,7 @@
 """How many requests are in the batch at a load, whether it is stable, and how long one waits for a place.
 
-A birth-death chain with service rate mu(n) = n / (output x T(n)) up to B requests: memory or max_num_seqs is B. Beyond B
-the wait is exponential with rate mu(B) - lambda. Checked against a discrete-event simulation of continuous batching:
+A birth-death chain with service rate mu(n) = n / (output x T(n)) up to B requests: memory or max_num_seqs is B. Beyond
+B the wait is exponential with rate mu(B) - lambda. Checked against a discrete-event simulation of continuous batching:
 q99 of the wait within 16 % at utilisation 0.9 and 0.95 for realistic lengths, above it for near-constant ones.
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STABLE = 0.9  # of what a replica can serve; above it queues grow faster than averages show
 _ROUNDS = 12
+_MOST_PREFILL = 0.95  # share of time in prefill beyond which nothing is stable and figures stop growing
 _Z95 = 1.645
 _BURSTINESS = 1.5  # (c_a^2 + c_s^2) / 2: arrivals are burstier than Poisson (Allen-Cunneen)
 _LONG_PROMPT = 2.8  # p95 over mean of lognormal lengths with a coefficient of variation of 1
@@ -41,21 +42,36 @@ class Flow:
     ttft: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Steps:
+    """Seconds of a mean prompt, and of a decode step of one request and of a full batch."""
+
+    prompt: NDArray[np.float64]
+    one: NDArray[np.float64]
+    full: NDArray[np.float64]
+
+
 def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown: NDArray[np.float64]) -> Flow:
-    """Batch, utilisation, p95-batch TPOT and p95 TTFT; `slowdown` multiplies every step (measured over predicted)."""
-    prompt = prefill(work, hardware, work.prompt) * slowdown
-    share = np.minimum(work.rate * prompt, 0.999)
-    batch = _batch(work, hardware, prompt, share, slowdown)
+    """Batch, utilisation, TPOT and p95 TTFT; `slowdown` multiplies every step (measured over predicted).
+
+    TPOT is that of the batch's own 95th percentile: about its mean the batch varies as a Poisson count does.
+    """
     limit = places(work, hardware, capacity)
+    shape = np.broadcast_shapes(limit.shape, hardware.memory.shape, work.rate.shape)
+    one = np.ones(shape)
+    steps = _Steps(
+        np.broadcast_to(prefill(work, hardware, work.prompt) * slowdown, shape),
+        decode_step(work, hardware, one) * slowdown,
+        decode_step(work, hardware, np.maximum(limit, 1.0)) * slowdown,
+    )
+    share = np.minimum(work.rate * steps.prompt, _MOST_PREFILL)
+    batch = _batch(work, hardware, steps.prompt, share, slowdown)
     busiest = np.minimum(batch + _Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
-    step = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown
-    full = decode_step(work, hardware, np.maximum(limit, 1.0)) * slowdown
-    utilisation = work.rate * (prompt + work.output * full / np.maximum(limit, 1e-9))
-    tpot = step / (1 - share)
-    wait = _wait95(work, batch, limit, utilisation, tpot)
-    longest = np.minimum(work.prompt * _LONG_PROMPT, work.longest)
-    ttft = wait + prefill(work, hardware, longest) * slowdown / (1 - share) + tpot
-    return Flow(batch, utilisation, share, tpot, ttft)
+    tpot = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown / (1 - share)
+    utilisation = work.rate * (steps.prompt + work.output * steps.full / np.maximum(limit, 1e-9))
+    longest = np.fmin(work.prompt * _LONG_PROMPT, work.longest)
+    first = prefill(work, hardware, longest) * slowdown / (1 - share) + tpot
+    return Flow(batch, utilisation, share, tpot, first + _wait95(work, steps, batch, limit))
 
 
 def places(work: Work, hardware: Hardware, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -71,7 +87,7 @@ def _batch(
     share: NDArray[np.float64],
     slowdown: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """n = lambda x (prefill + output x T(n) / (1 - prefill share)), from below; capped where it would run away."""
+    """N = lambda x (prefill + output x T(n) / (1 - prefill share)), from below; capped where it would run away."""
     batch = np.zeros(np.broadcast_shapes(prompt.shape, hardware.memory.shape))
     for _ in range(_ROUNDS):
         step = decode_step(work, hardware, np.maximum(batch, 1.0)) * slowdown
@@ -79,45 +95,45 @@ def _batch(
     return batch
 
 
-def _wait95(
-    work: Work,
-    batch: NDArray[np.float64],
-    limit: NDArray[np.float64],
-    utilisation: NDArray[np.float64],
-    tpot: NDArray[np.float64],
-) -> NDArray[np.float64]:
+def _wait95(work: Work, steps: _Steps, batch: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[np.float64]:
     """p95 of the wait for a place: zero far from the limit, infinite beyond stability, else from the chain."""
-    out = np.where(utilisation >= 1.0, np.inf, 0.0)
-    close = (batch + 5.0 * np.sqrt(batch) + 1.0 >= limit) & (utilisation < 1.0) & (limit >= 1.0)
+    rate = np.broadcast_to(work.rate, batch.shape)
+    output = np.broadcast_to(work.output, batch.shape)
+    unstable = rate * (steps.prompt + output * steps.full / np.maximum(limit, 1e-9)) >= 1.0
+    out = np.where(unstable | (limit < 1.0), np.inf, 0.0)
+    close = (batch + 5.0 * np.sqrt(batch) + 1.0 >= limit) & np.isfinite(limit) & (out == 0.0) & (rate > 0)
     rows, columns = np.nonzero(close)
-    rate = np.broadcast_to(work.rate, close.shape)[rows, columns]
-    output = np.broadcast_to(work.output, close.shape)[rows, columns]
-    served = rate / np.maximum(utilisation[rows, columns], 1e-9)  # requests/s with every place taken
     for begin in range(0, rows.size, _PAIRS):
-        part = slice(begin, begin + _PAIRS)
-        at = (rows[part], columns[part])
-        waits = _waits(rate[part], served[part], np.floor(limit[at]), output[part] * tpot[at])
-        out[at] = waits
-    return np.where(limit < 1.0, np.inf, out)
+        at = (rows[begin : begin + _PAIRS], columns[begin : begin + _PAIRS])
+        ends = (steps.prompt[at], output[at] * steps.one[at], output[at] * steps.full[at])
+        out[at] = _waits(rate[at], limit[at], ends)
+    return out
 
 
 def _waits(
-    rate: NDArray[np.float64], served: NDArray[np.float64], limit: NDArray[np.float64], stay: NDArray[np.float64]
+    rate: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    times: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """p95 wait of chains given by arrival rate, full service rate, places and a request's time in the batch."""
-    places_ = np.clip(limit, 1, _CHAIN_STATES)
-    states = np.arange(1, int(places_.max()) + 1)[None, :]
-    inside = states <= places_[:, None]
-    # service grows from n / stay at few requests to `served` when full
-    speed = np.minimum(states / np.maximum(stay, 1e-9)[:, None], served[:, None] * (states / places_[:, None]) ** 0.5)
-    speed = np.where(states == places_[:, None], served[:, None], speed)
-    log = np.cumsum(np.where(inside, np.log(rate[:, None]) - np.log(speed), 0.0), axis=1)
+    """p95 wait of chains; `times` are a request's prefill, and its decode alone and in a full batch, in seconds.
+
+    mu(n) = 1 / (prefill + decode(n) / n), decode growing linearly with the batch as the roofline says.
+    """
+    prompt, one, full = times
+    last = np.clip(np.floor(limit), 1, _CHAIN_STATES)
+    states = np.arange(1, int(last.max()) + 1)[None, :]
+    inside = states <= last[:, None]
+    growth = (states - 1) / np.maximum(last - 1, 1)[:, None]
+    decode = one[:, None] + (full - one)[:, None] * np.minimum(growth, 1.0)
+    served = 1.0 / (prompt[:, None] + decode / states)
+    log = np.cumsum(np.where(inside, np.log(rate[:, None]) - np.log(served), 0.0), axis=1)
     log = np.where(inside, log, -np.inf)
     top = np.maximum(log.max(axis=1), 0.0)
-    last = log[np.arange(len(rate)), places_.astype(int) - 1]
-    ratio = np.clip(rate / served, 0.0, 0.999999)
-    waiting = np.exp(last - top) / (1 - ratio)
-    total = np.exp(-top) + np.exp(log - top[:, None]).sum(axis=1) - np.exp(last - top) + waiting
-    chance = np.clip(waiting / total, 0.0, 1.0)
-    spare = np.maximum(served - rate, 1e-9)
+    end = (np.arange(len(rate)), last.astype(np.int64) - 1)
+    full_rate = served[end]
+    ratio = np.minimum(rate / full_rate, 0.999999)
+    waiting = np.exp(log[end] - top) / (1 - ratio)
+    running = np.exp(-top) + np.exp(log - top[:, None]).sum(axis=1) - np.exp(log[end] - top)
+    chance = waiting / (running + waiting)
+    spare = np.maximum(full_rate - rate, 1e-6 * full_rate)
     return np.asarray(np.maximum(np.log(np.maximum(chance, 1e-12) / 0.05), 0.0) / spare * _BURSTINESS)

@@ -1,7 +1,7 @@
 """How long one step takes: memory traffic over bandwidth plus a cost per layer, or arithmetic where that is longer.
 
-Decode: T(n) = (weights + n x KV) per rank / (eta x bandwidth) + layers x c, fitted on 429 points of Llama-3.1-8B/70B and
-Qwen3-32B on H100, H200 and B200 (ai-dynamo/aiconfigurator silicon samples at 095f58a): median error 4-7 % for vLLM,
+Decode: T(n) = (weights + n x KV) per rank / (eta x bandwidth) + layers x c, fitted on 429 points of Llama-3.1-8B/70B
+and Qwen3-32B on H100, H200 and B200 (ai-dynamo/aiconfigurator silicon samples at 095f58a): median error 4-7 % for vLLM,
 10-13 % for TensorRT-LLM, 8-10 % for all engines together. Checked out of the fit: Llama-3-8B on A10G 32.2 ms against
 30.3-30.7 measured, Llama-3.1-8B on A100-40 13.9 ms against about 13.3.
 """

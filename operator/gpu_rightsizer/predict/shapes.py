@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RANKS = (1, 2, 4, 8)
 MEASURED = frozenset({"h100-sxm", "h200-sxm", "b200-sxm", "h100", "h200", "b200"})
-"""Accelerators with trusted published measurements of vLLM's decode speed (ai-dynamo/aiconfigurator silicon samples)."""
+"""Accelerators with trusted published points of vLLM's decode speed (ai-dynamo/aiconfigurator silicon samples)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +88,19 @@ def shapes(classes: Sequence[InstanceClass], workloads: Sequence[Workload]) -> S
 
 
 def _hardware(known: Sequence[Shape], accelerators: Sequence[Accelerator]) -> Hardware:
-    def flops(values: list[float | None]) -> NDArray[np.float64]:
-        return np.array([np.nan if v is None else v * 1e12 for v in values], dtype=np.float64)[None, :]
+    def scaled(values: list[float | None], unit: float = 1e12) -> NDArray[np.float64]:
+        return np.array([np.nan if v is None else v * unit for v in values], dtype=np.float64)[None, :]
 
     capability = [a.compute_capability for a in accelerators]
     return Hardware(
         memory=np.array([float(s.memory) for s in known])[None, :],
-        bandwidth=np.array([a.bandwidth_gbps * 1e9 for a in accelerators])[None, :],
-        bf16=flops([a.tflops_bf16 for a in accelerators]),
-        fp8=flops([a.tflops_fp8 for a in accelerators]),
-        int8=flops([a.tflops_int8 for a in accelerators]),
-        fp4=flops([a.tflops_fp4 for a in accelerators]),
+        bandwidth=scaled([a.bandwidth_gbps for a in accelerators], 1e9),
+        bf16=scaled([a.tflops_bf16 for a in accelerators]),
+        fp8=scaled([a.tflops_fp8 for a in accelerators]),
+        int8=scaled([a.tflops_int8 for a in accelerators]),
+        fp4=scaled([a.tflops_fp4 for a in accelerators]),
         capability=np.array([np.nan if c is None else 10.0 * c[0] + c[1] for c in capability])[None, :],
-        link=np.array([np.nan if a.link_gbps is None else a.link_gbps * 1e9 for a in accelerators])[None, :],
+        link=scaled([a.link_gbps for a in accelerators], 1e9),
         ranks=np.array([s.ranks for s in known], dtype=np.int64)[None, :],
         measured=np.array([a.key in MEASURED for a in accelerators])[None, :],
     )

@@ -14,7 +14,7 @@ from gpu_rightsizer.domain.readings import BlockSeries, Missing
 from gpu_rightsizer.estimate.memory import weight_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -69,15 +69,16 @@ class Work:
 def work(rows: Sequence[Row], worlds: Sequence[World], needs: Sequence[Need]) -> Work:
     """The columns of every row."""
     columns = [_column(worlds[row.world], needs[row.world], row.share) for row in rows]
-    kinds: dict[str, Callable[[list[float]], NDArray[np.generic]]] = {
-        "kv_replicated": lambda v: np.array(v, dtype=bool), "eager": lambda v: np.array(v, dtype=bool),
-        "dtype": lambda v: np.array(v, dtype=np.int64), "engine": lambda v: np.array(v, dtype=np.int64),
-    }  # fmt: skip
-    arrays = {}
-    for name in Work.__dataclass_fields__:
-        values = [column[name] for column in columns]
-        arrays[name] = kinds.get(name, lambda v: np.array(v, dtype=np.float64))(values)[:, None]
-    return Work(**arrays)  # type: ignore[arg-type]  # the dtypes are those of the table above
+    arrays = {
+        name: np.array([column[name] for column in columns], dtype=_KINDS.get(name, np.float64))[:, None]
+        for name in Work.__dataclass_fields__
+    }
+    return Work(**arrays)
+
+
+_KINDS: dict[str, type[np.generic]] = {
+    "kv_replicated": np.bool_, "eager": np.bool_, "dtype": np.int64, "engine": np.int64,
+}  # fmt: skip
 
 
 def busy_tpot(world: World) -> tuple[float, float]:

@@ -55,7 +55,7 @@ def replica_set(owner: str, template: str, *, namespace: str = "chat", revision:
     }
 
 
-def pod(  # noqa: PLR0913 a pod has that many parts
+def pod(
     name: str,
     spec: Object,
     *,

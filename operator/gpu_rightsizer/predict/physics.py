@@ -1,0 +1,254 @@
+"""Every workload on every shape at once: memory, speed and the probabilities of running out, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gpu_rightsizer.domain.need import DemandTail, FramebufferMemory, PreallocatedMemory
+from gpu_rightsizer.domain.readings import Measured, Missing
+from gpu_rightsizer.estimate.exceedance import exceedances
+from gpu_rightsizer.predict.hazard import configuration_oom
+from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
+from gpu_rightsizer.predict.precision import verdicts
+from gpu_rightsizer.predict.queue import STABLE, Flow, flow
+from gpu_rightsizer.predict.roofline import sigma
+from gpu_rightsizer.predict.transfer import device_use, slowdown
+from gpu_rightsizer.predict.work import Row, Work, work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from gpu_rightsizer.domain.need import Need
+    from gpu_rightsizer.domain.world import World
+    from gpu_rightsizer.predict.shapes import Hardware, Shapes
+
+_Z95 = 1.645
+_OWN_SIGMA = 0.03  # where the workload itself was measured on that very shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """Arrays of shape (rows, shapes); `peak` and `here` are per row. NaN is unknown.
+
+    `demand` is the peak that must be held there: tokens of KV, or bytes where the engine does not preallocate;
+    `need` and `available` are bytes per rank. `out_of_memory` joins load and configuration.
+    """
+
+    ledger: Ledger
+    flow: Flow
+    capacity: NDArray[np.float64]
+    demand: NDArray[np.float64]
+    need: NDArray[np.float64]
+    available: NDArray[np.float64]
+    out_of_memory: NDArray[np.float64]
+    overload: NDArray[np.float64]
+    tpot_bound: NDArray[np.float64]
+    ttft_bound: NDArray[np.float64]
+    slo_miss: NDArray[np.float64]
+    precision: NDArray[np.int64]
+    device_use: NDArray[np.float64]
+    rate: NDArray[np.float64]
+    longest: NDArray[np.float64]
+    here: NDArray[np.intp]  # index of the present shape, -1 where unknown
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fleet:
+    """What the steps below share."""
+
+    rows: Sequence[Row]
+    worlds: Sequence[World]
+    needs: Sequence[Need]
+    shapes: Shapes
+    here: NDArray[np.intp]
+
+    @property
+    def hardware(self) -> Hardware:
+        return self.shapes.hardware
+
+    @property
+    def own(self) -> NDArray[np.bool_]:
+        """Which entry of each row is the present shape."""
+        return np.asarray(np.arange(len(self.shapes.known))[None, :] == self.here[:, None])
+
+
+def outlook(
+    rows: Sequence[Row], worlds: Sequence[World], needs: Sequence[Need], shapes: Shapes, of_class: Mapping[str, float]
+) -> Outlook:
+    """The whole physics of a part of the fleet. `of_class` is device memory by class name, for past incidents."""
+    here = np.array([_here(worlds[row.world], shapes) for row in rows], dtype=np.intp)
+    fleet = _Fleet(rows, worlds, needs, shapes, here)
+    asked = work(rows, worlds, needs)
+    visible = _visible(fleet)
+    memory = ledger(asked, fleet.hardware, _overheads(fleet), visible)
+    capacity = _capacity(fleet, memory)
+    slow = slowdown([worlds[r.world] for r in rows], asked, fleet.hardware, fleet.here, capacity)
+    stream = flow(asked, fleet.hardware, capacity, slow)
+    return _joined(fleet, asked, memory, visible, stream, capacity, of_class)
+
+
+def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
+    fleet: _Fleet,
+    asked: Work,
+    memory: Ledger,
+    visible: NDArray[np.float64],
+    stream: Flow,
+    capacity: NDArray[np.float64],
+    of_class: Mapping[str, float],
+) -> Outlook:
+    peak, growth = _peaks(fleet), _growth(fleet, stream)
+    reserved = _reserved(fleet)
+    demand = np.where(reserved, peak * growth, peak)
+    need = np.where(reserved, memory.need(np.nan_to_num(demand, nan=0.0)), peak * ALLOCATOR_MARGIN)
+    available = np.where(reserved, memory.available, visible)
+    room = np.where(reserved, capacity / growth, visible / ALLOCATOR_MARGIN)
+    stable = peak * STABLE / np.maximum(stream.utilisation, 1e-9)
+    by_load = _exceedance(fleet, room)
+    by_configuration = _configuration(fleet, of_class)
+    spread = np.where(fleet.own & np.isfinite(_measured_tpot(fleet)), _OWN_SIGMA, sigma(asked, fleet.hardware))
+    factor = np.exp(_Z95 * spread)
+    return Outlook(
+        ledger=memory, flow=stream, capacity=np.where(reserved, capacity, np.nan), demand=demand, need=need,
+        available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),
+        overload=_exceedance(fleet, np.fmin(room, np.where(np.isnan(stable), np.inf, stable))),
+        tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
+        slo_miss=_slo_miss(fleet, stream, spread), precision=verdicts(asked, fleet.hardware),
+        device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
+        rate=asked.rate, longest=asked.longest, here=fleet.here,
+    )  # fmt: skip
+
+
+def _here(world: World, shapes: Shapes) -> int:
+    placement = world.workload.placement
+    if isinstance(placement, Missing):
+        return -1
+    index = shapes.of(placement, world.workload.settings.tensor_parallel)
+    return -1 if index is None else index
+
+
+def _column(values: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)[:, None]
+
+
+def _visible(fleet: _Fleet) -> NDArray[np.float64]:
+    """What CUDA sees: as measured on the accelerator it runs on now, else the driver's total less what is kept."""
+    visible = np.repeat(visible_memory(fleet.hardware), len(fleet.rows), axis=0)
+    for i, row in enumerate(fleet.rows):
+        total, placement = fleet.worlds[row.world].observation.fb_total, fleet.worlds[row.world].workload.placement
+        if isinstance(total, Measured) and total.value > 0 and not isinstance(placement, Missing):
+            for j, shape in enumerate(fleet.shapes.known):
+                if (shape.key, shape.memory) == (placement.accelerator.key, placement.accelerator_memory):
+                    visible[i, j] = total.value
+    return visible
+
+
+def _overheads(fleet: _Fleet) -> Overheads:
+    known = [fleet.needs[row.world].memory for row in fleet.rows]
+    placements = [fleet.worlds[row.world].workload.placement for row in fleet.rows]
+    return Overheads(
+        _column([m.overhead if isinstance(m, PreallocatedMemory) else np.nan for m in known]),
+        _column([m.overhead_error if isinstance(m, PreallocatedMemory) else np.nan for m in known]),
+        _column([fleet.worlds[r.world].workload.settings.tensor_parallel for r in fleet.rows]).astype(np.int64),
+        _column([0.0 if isinstance(p, Missing) else p.accelerator_memory for p in placements]),
+    )
+
+
+def _capacity(fleet: _Fleet, memory: Ledger) -> NDArray[np.float64]:
+    """KV tokens of one replica: as the engine reports on the present shape, as the ledger says elsewhere."""
+    pools = [fleet.worlds[row.world].observation.kv_pool for row in fleet.rows]
+    reported = _column([p.value if isinstance(p, Measured) else np.nan for p in pools])
+    return np.where(fleet.own & np.isfinite(reported), reported, memory.capacity)
+
+
+def _reserved(fleet: _Fleet) -> NDArray[np.bool_]:
+    kinds = [isinstance(fleet.needs[row.world].memory, FramebufferMemory) for row in fleet.rows]
+    return ~np.array(kinds, dtype=bool)[:, None]
+
+
+def _tail(need: Need) -> DemandTail | None:
+    if isinstance(need.memory, Missing) or isinstance(need.memory.demand, Missing):
+        return None
+    return need.memory.demand
+
+
+def _peaks(fleet: _Fleet) -> NDArray[np.float64]:
+    """The largest demand seen of the busiest replica."""
+    tails = [_tail(fleet.needs[row.world]) for row in fleet.rows]
+    return _column([np.nan if t is None else t.peak for t in tails])
+
+
+def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
+    """How much larger the batch is there than here at the same load; never below 1, and by the replicas' share.
+
+    A slower class keeps requests longer, so that more of them hold KV at once. Where it cannot serve the load at all
+    there is no such ratio: the present demand stands, and the class is overloaded.
+    """
+    at = np.maximum(fleet.here, 0)
+    present = stream.batch[np.arange(len(at)), at][:, None]
+    share = _column([row.share for row in fleet.rows])
+    known = (fleet.here >= 0)[:, None] & (present > 0) & np.isfinite(stream.batch)
+    known = known & (stream.utilisation <= STABLE)
+    ratio = np.where(known, stream.batch / np.where(present > 0, present, 1.0), 1.0)
+    return np.asarray(np.maximum(ratio, 1.0) * share)
+
+
+def _exceedance(fleet: _Fleet, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(demand > capacity within each workload's horizon); NaN where there is no tail, 1 where there is no room."""
+    out = np.full(capacity.shape, np.nan)
+    tails, rows = [], []
+    for i, row in enumerate(fleet.rows):
+        tail = _tail(fleet.needs[row.world])
+        if tail is not None:
+            tails.append(tail)
+            rows.append(i)
+    if not tails:
+        return out
+    hours = np.array([_horizon_days(fleet, i) * 24 for i in rows])
+    asked = capacity[rows]
+    out[rows] = np.where(np.isnan(asked), np.nan, 1.0)
+    local, columns = np.nonzero(asked > 0)
+    finite = np.minimum(asked[local, columns], 1e15)
+    found = exceedances(tails, local.astype(np.intp), finite, hours[local])
+    out[np.array(rows)[local], columns] = found
+    return out
+
+
+def _horizon_days(fleet: _Fleet, row: int) -> float:
+    return fleet.worlds[fleet.rows[row].world].workload.objective.horizon.total_seconds() / 86_400
+
+
+def _configuration(fleet: _Fleet, of_class: Mapping[str, float]) -> NDArray[np.float64]:
+    memory = fleet.hardware.memory.reshape(-1)
+    return np.stack(
+        [
+            configuration_oom(fleet.needs[row.world].hazard, memory, of_class, _horizon_days(fleet, i))
+            for i, row in enumerate(fleet.rows)
+        ]
+    )
+
+
+def _measured_tpot(fleet: _Fleet) -> NDArray[np.float64]:
+    peaks = [fleet.worlds[row.world].observation.tpot for row in fleet.rows]
+    return _column([np.nan if isinstance(p, Missing) else p.peak() for p in peaks])
+
+
+def _slo_miss(fleet: _Fleet, stream: Flow, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(the model's error carries TPOT or TTFT over its objective): the larger of the two."""
+    objectives = [fleet.worlds[row.world].workload.objective for row in fleet.rows]
+    tpot = np.log(np.maximum(stream.tpot, 1e-9) / _column([o.tpot_p95 for o in objectives])) / spread
+    ttft = np.log(np.maximum(stream.ttft, 1e-9) / _column([o.ttft_p95 for o in objectives])) / spread
+    return _normal(np.maximum(tpot, ttft))
+
+
+def _normal(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The standard normal distribution function, to 1e-7 (Abramowitz and Stegun 7.1.26)."""
+    x = np.abs(np.clip(z, -40.0, 40.0)) / np.sqrt(2.0)
+    t = 1.0 / (1.0 + 0.3275911 * x)
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    upper = series * np.exp(-(x**2)) / 2
+    return np.where(z > 0, 1.0 - upper, upper)
