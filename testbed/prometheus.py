@@ -99,8 +99,8 @@ class PrometheusServer:
         self.processes = Processes(remove=[self._folder])
         try:
             self._start_on_free_port()
-        except BaseException:
-            self.keep_logs()
+        except BaseException as error:
+            self._keep = isinstance(error, Exception)  # not after Ctrl-C
             self.close()
             raise
 

@@ -154,7 +154,9 @@ def _build_helm(folder: Path, log: Path) -> None:
 
 def _build_prometheus_module(folder: Path, log: Path) -> None:
     commands = [f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")]
-    flags = ("-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
+    minor = PROMETHEUS_MODULE.removeprefix("v0.3").split(".")[0]  # module v0.315.0 is Prometheus 3.15.0
+    version = f"-X github.com/prometheus/common/version.Version=3.{int(minor)}.0"
+    flags = ("-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {version}")
     _go("build", *flags, "-o", f"{folder}/", *commands, log=log, cwd=GO_SOURCES / "prometheus")
 
 

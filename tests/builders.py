@@ -3,6 +3,8 @@
 `world()` is an 8B model on one H100 of a p5.48xlarge with fourteen complete days of light diurnal traffic; change what
 the test is about: `world(observed=observation(kv_demand=MISSING_KV))`, `world(on="g6.xlarge")`, `world(model=LLAMA_70B,
 tensor_parallel=8)`. Shortcuts for decisions: `candidate("g6e.xlarge", "1.861")`, `need()`.
+
+The last `**changes` of a builder are fields of the noun it builds; `replace` checks their names, hence `Any`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -176,10 +178,10 @@ QWEN_7B = model(
 # workloads ------------------------------------------------------------------------------------------------------------
 
 
-def settings(tensor_parallel: int = 1, max_model_len: int | None = 8192, **changes: object) -> EngineSettings:
+def settings(tensor_parallel: int = 1, max_model_len: int | None = 8192, **changes: Any) -> EngineSettings:
     """Engine settings; any field of `EngineSettings` by name."""
     plain = EngineSettings(tensor_parallel=tensor_parallel, max_model_len=max_model_len, max_num_seqs=256)
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
 def objective(ttft: float = 2.0, tpot: float = 0.05, risk: float = 0.01, attainment: float = 0.99) -> Objective:
@@ -187,31 +189,31 @@ def objective(ttft: float = 2.0, tpot: float = 0.05, risk: float = 0.01, attainm
     return Objective(ttft, tpot, attainment, risk, timedelta(days=30), Decimal(1000))
 
 
-def pod(cpu: int = 2, memory_gib: float = 8, accelerators: int = 1, **changes: object) -> PodShape:
+def pod(cpu: int = 2, memory_gib: float = 8, accelerators: int = 1, **changes: Any) -> PodShape:
     """What a replica asks; CPUs whole, memory in GiB."""
     plain = PodShape(
         cpu=Millicores(cpu * 1000), memory=gib(memory_gib), ephemeral_storage=Bytes(0), shared_memory=Bytes(0),
         accelerators=accelerators, resource="nvidia.com/gpu", architecture="amd64",
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
 def incident(
-    kind: OomKind = OomKind.CUDA_SERVING, days_ago: float = 30, on: str = "g5.xlarge", **changes: object
+    kind: OomKind = OomKind.CUDA_SERVING, days_ago: float = 30, on: str = "g5.xlarge", **changes: Any
 ) -> Incident:
     """An out-of-memory of the default workload's model and settings."""
     plain = Incident(
         time=NOW - timedelta(days=days_ago), kind=kind, instance_class=on, pod="chat-0", container="vllm",
         demand_tokens=None, model=LLAMA_8B.name, settings_hash="settings",
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
 def workload(
     name: str = "chat", *, on: str | InstanceClass | Missing = "p5.48xlarge",
     model: ModelArchitecture | Missing = LLAMA_8B,
     engine: EngineType | Missing = EngineType.VLLM, tensor_parallel: int = 1, replicas: int = 1, others: int = 0,
-    engine_settings: EngineSettings | None = None, **changes: object,
+    engine_settings: EngineSettings | None = None, **changes: Any,
 ) -> Workload:  # fmt: skip
     """A deployment on a class of the ladder (by name); `others` are accelerators that others hold on its node."""
     placement = BY_NAME[on] if isinstance(on, str) else on
@@ -228,7 +230,7 @@ def workload(
         settings_hash="settings", model=model, pod=pod(accelerators=ranks), replicas=replicas, replicas_owner="",
         pods=pods, placement=placement, nodes=nodes, shared_device=False, incidents=(), since=None,
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
 # observations ---------------------------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def pool_tokens(
 def observation(
     *, requests_per_second: float = 1.0, prompt: float = 800, output: float = 200, tpot_seconds: float = 0.009,
     pool: float | None = None, device_bytes: float = H100.memory * 0.98, days: float = DAYS, seed: int = 1,
-    **changes: object,
+    **changes: Any,
 ) -> Observation:  # fmt: skip
     """Complete engine and device metrics of light diurnal traffic; any field of `Observation` by name."""
     concurrency = requests_per_second * output * tpot_seconds
@@ -295,18 +297,18 @@ def observation(
         attribution=Attribution("pod", ("vllm:kv_cache_usage_perc",), 1, 1), newest=NOW, span=timedelta(days=days),
         coverage=1.0, problems=(),
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
-def no_engine(**changes: object) -> Observation:
+def no_engine(**changes: Any) -> Observation:
     """DCGM alone: the engine tells nothing."""
     told = ("kv_demand", "running", "waiting", "prompt_rate", "generation_rate", "requests", "ttft", "tpot",
             "preemptions", "kv_pool", "prompt_tokens", "output_tokens")  # fmt: skip
     signals = (Signal.KV_DEMAND, Signal.RUNNING, Signal.WAITING, Signal.PROMPT_RATE, Signal.GENERATION_RATE,
                Signal.REQUESTS, Signal.TTFT, Signal.TPOT, Signal.PREEMPTIONS, Signal.KV_POOL, Signal.PROMPT_TOKENS,
                Signal.OUTPUT_TOKENS)  # fmt: skip
-    silent: dict[str, object] = {name: missing(s) for name, s in zip(told, signals, strict=True)}
-    return observation(**(silent | changes))  # type: ignore[arg-type]  # field names are checked by replace
+    silent: dict[str, Any] = {name: missing(s) for name, s in zip(told, signals, strict=True)}
+    return observation(**(silent | changes))
 
 
 def nothing_observed() -> Observation:
@@ -320,20 +322,20 @@ def nothing_observed() -> Observation:
     )  # fmt: skip
 
 
-def world(observed: Observation | None = None, **changes: object) -> World:
+def world(observed: Observation | None = None, **changes: Any) -> World:
     """A workload (arguments of `workload`) with what was observed of it."""
-    return World(workload(**changes), observed or observation())  # type: ignore[arg-type]  # passed on by name
+    return World(workload(**changes), observed or observation())
 
 
 # needs, candidates ----------------------------------------------------------------------------------------------------
 
 
-def tail(values: BlockSeries | None = None, **changes: object) -> DemandTail:
+def tail(values: BlockSeries | None = None, **changes: Any) -> DemandTail:
     """The tail fitted on a series (light diurnal traffic by default)."""
-    return fit_tails([Peaks(values or diurnal(4000.0), **changes)])[0]  # type: ignore[arg-type]  # passed on by name
+    return fit_tails([Peaks(values or diurnal(4000.0), **changes)])[0]
 
 
-def need(**changes: object) -> Need:
+def need(**changes: Any) -> Need:
     """The need of an 8B model with complete data; any field of `Need` by name."""
     plain = Need(
         tier=Tier.T4,
@@ -345,17 +347,17 @@ def need(**changes: object) -> Need:
         host=HostNeed(2000, gib(8), 1000, gib(6)), idleness=Idleness(IdleState.BUSY, timedelta(0), 0.0),
         shrink_holds=(), memory_holds=(), symptoms=(), notes=(),
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
-def prediction(**changes: object) -> Prediction:
+def prediction(**changes: Any) -> Prediction:
     """A comfortable prediction; any field of `Prediction` by name."""
     plain = Prediction(
         memory_available=gib(40), memory_need=gib(20), kv_capacity_tokens=150_000.0, kv_demand_tokens=6_000.0,
         tpot=0.02, tpot_bound=0.026, ttft=0.2, ttft_bound=0.3, oom_probability=0.001, overload_probability=0.001,
         slo_miss_probability=0.001, binding=Binding.BANDWIDTH, measured_accelerator=False,
     )  # fmt: skip
-    return replace(plain, **changes)  # type: ignore[arg-type]  # field names are checked by replace at run time
+    return replace(plain, **changes)
 
 
 def configuration(
@@ -369,10 +371,10 @@ def configuration(
 
 def candidate(
     on: str | InstanceClass = "g6e.xlarge", hourly: str | None = None, *, failures: tuple[Finding, ...] = (),
-    notes: tuple[Finding, ...] = (), predicted: Prediction | None = None, **where: object,
+    notes: tuple[Finding, ...] = (), predicted: Prediction | None = None, **where: Any,
 ) -> Candidate:  # fmt: skip
     """A candidate that holds, at the class's price unless told otherwise."""
-    placed = configuration(on, **where)  # type: ignore[arg-type]  # passed on by name
+    placed = configuration(on, **where)
     price = placed.instance.price
     cost = Decimal(hourly) if hourly is not None else (None if price is None else Decimal(price.hourly))
     return Candidate(placed, cost, predicted or prediction(), failures, notes)

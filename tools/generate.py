@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "operator"))
+sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
-from gpu_rightsizer.api.crd import crd_files  # noqa: E402 - the source root has to be on the path first
+from gpu_rightsizer.api.crd import crd_files  # noqa: E402 - the source roots have to be on the path first
+from tools import chart_readme, render_manifests  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,11 @@ def crds() -> Files:
     return {f"{folder}/{name}": text for folder in CRD_FOLDERS for name, text in crd_files().items()}
 
 
-GENERATORS: tuple[Generator, ...] = (Generator("crds", CRD_FOLDERS, crds),)
+GENERATORS: tuple[Generator, ...] = (
+    Generator("crds", CRD_FOLDERS, crds),
+    Generator("chart-readme", ("helm/gpu-rightsizer/README.md",), chart_readme.rendered),
+    Generator("manifests", ("manifests/install.yaml", "manifests/monitoring"), render_manifests.rendered),
+)
 
 
 def present(generator: Generator, root: Path) -> set[str]:

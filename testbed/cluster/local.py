@@ -43,12 +43,12 @@ class LocalCluster(Cluster):
         self._pki = self._folder / "pki"
         for folder in (self.logs, self.scratch, self._pki):
             folder.mkdir()
-        self._write_identities()
         self.processes = Processes(remove=[self._folder])
         try:
+            self._write_identities()
             self._start_on_free_ports()
-        except BaseException:
-            self.keep_logs()
+        except BaseException as error:
+            self._keep = isinstance(error, Exception)  # not after Ctrl-C
             self.close()
             raise
 
@@ -117,7 +117,7 @@ class LocalCluster(Cluster):
 
     def _forget_attempt(self, log: Path) -> None:
         for process in reversed(self.processes.started):
-            self.processes.stop(process)
+            self.processes.stop(process, grace_seconds=0.5)  # an API server without its etcd does not heed SIGTERM
         remove_tree(self._folder / "etcd")
         log.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """One deployment as it is in the twin's world, and its run: what the cluster would have lived through."""
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from testbed.twin.judge import Objective, Placement, Workload, start_on
 from testbed.twin.knobs import Knobs
 from testbed.twin.models import MODELS, Model
 from testbed.twin.physics import Engine, EngineArgs, StartFailure
+from testbed.twin.traces import Replay
 from testbed.twin.truth import Truth, draw
 
 HISTORY_STEP_S = 60.0
@@ -37,7 +39,7 @@ class TwinSpec:
     tp: int = 1
     replicas: int = 1
     args: EngineArgs = field(default_factory=EngineArgs)
-    family: Family = field(default_factory=lambda: Family(Steady(0.2)))
+    family: Family | Replay = field(default_factory=lambda: Family(Steady(0.2)))
     objective: Objective = field(default_factory=Objective)
     knobs: Knobs = field(default_factory=Knobs)
     seed: int = 0
@@ -66,6 +68,24 @@ class TwinSpec:
         return replace(self, node_class=node_class, tp=tp)
 
 
+class Cause(StrEnum):
+    """Why a container ended."""
+
+    CUDA_OOM = "CudaOutOfMemory"
+    HOST_OOM = "HostOutOfMemory"
+    CRASH = "Crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """When, and what stands in `lastState.terminated`: only host memory gives OOMKilled; a CUDA one is an Error."""
+
+    at_s: float
+    cause: Cause
+    reason: str
+    exit_code: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TwinRun:
     """History and live part of a deployment's life on its own class, one ReplicaRun a replica.
@@ -90,6 +110,15 @@ class TwinRun:
         return tuple(sorted(at for at in every if at <= self.spec.span_s))
 
 
+def terminations(run: TwinRun) -> tuple[Termination, ...]:
+    """Every end of a container in the history that Kubernetes would have recorded, oldest first."""
+    knobs, end = run.spec.knobs, run.spec.span_s
+    found = [Termination(at, Cause.CUDA_OOM, "Error", 1) for at in run.oom_times_s]
+    found += [Termination(at, Cause.HOST_OOM, "OOMKilled", 137) for at in knobs.host_ooms_s if at <= end]
+    found += [Termination(at, Cause.CRASH, "Error", 1) for at in knobs.restarts_s if at <= end]
+    return tuple(sorted(found, key=lambda termination: termination.at_s))
+
+
 def arrivals_of(spec: TwinSpec, span_s: float) -> Arrivals:
     """The demand on all replicas together."""
     return spec.family.draw(span_s, spec.seed)
@@ -97,7 +126,7 @@ def arrivals_of(spec: TwinSpec, span_s: float) -> Arrivals:
 
 def interruptions_of(spec: TwinSpec, loading_s: float) -> tuple[Interruption, ...]:
     """Restarts (down for the loading time) and rollouts of the spec."""
-    restarts = tuple(Interruption(at, loading_s) for at in spec.knobs.restarts_s)
+    restarts = tuple(Interruption(at, loading_s) for at in (*spec.knobs.restarts_s, *spec.knobs.host_ooms_s))
     return restarts + tuple(Interruption(at, None) for at in spec.knobs.rollouts_s)
 
 

@@ -55,8 +55,7 @@ class GroundTruth:
 
 def ground_truth(spec: TwinSpec, classes: tuple[str, ...] | None = None) -> GroundTruth:
     """Looks on disk first. `classes`: names that may be chosen, all when absent."""
-    # names and presentation do not change what is true
-    path = _cache_path("truth", repr((replace(spec, name="", namespace="", knobs=Knobs()), classes)))
+    path = _truth_path(spec, classes)
     if path.exists():
         return _read(path)
     workload = workload_of(spec)
@@ -97,10 +96,15 @@ def _source_hash() -> bytes:
     digest = hashlib.sha256()
     for name in (
         *("arrivals.py", "deployment.py", "engine.py", "hardware.py", "judge.py", "kernel.c", "kernel.py"),
-        *("models.py", "physics.py", "truth.py", "fleet.py"),
+        *("models.py", "physics.py", "traces.py", "truth.py", "fleet.py"),
     ):
         digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.digest()
+
+
+def _truth_path(spec: TwinSpec, classes: tuple[str, ...] | None) -> Path:
+    """Names and presentation do not change what is true."""
+    return _cache_path("truth", repr((replace(spec, name="", namespace="", knobs=Knobs()), classes)))
 
 
 def _cache_path(kind: str, key: str) -> Path:
@@ -159,10 +163,16 @@ def random_twin(seed: int) -> TwinSpec:
     sizing = _SIZING_OF_TWENTY[seed % 20]
     for attempt in range(_ATTEMPTS):
         spec = _random_demand(seed, attempt)
-        found = _random_class(spec, sizing, np.random.default_rng([seed, attempt, 0xC1A55]))
-        if found is not None:
-            _write(path, [attempt, found.node.name, found.tp])
-            return spec.on(found.node.name, found.tp)
+        best = next(_holding(workload_of(spec), ascending_price(), spec.replicas), None)
+        if best is None:
+            continue
+        place = _random_class(spec, sizing, best, np.random.default_rng([seed, attempt, 0xC1A55]))
+        if place is not None:
+            drawn = spec.on(place.node.name, place.tp)
+            truth = _compared(drawn, holds(workload_of(drawn), place), best)
+            _write(_truth_path(drawn, None), asdict(truth))
+            _write(path, [attempt, place.node.name, place.tp])
+            return drawn
     raise RuntimeError(f"no deployment found for seed {seed}")
 
 
@@ -231,15 +241,12 @@ def _random_rate(rng: np.random.Generator, peak: float) -> Rate:
     return kinds[int(rng.choice(len(kinds), p=[0.12, 0.40, 0.15, 0.13, 0.10, 0.10]))]
 
 
-def _random_class(spec: TwinSpec, sizing: Sizing, rng: np.random.Generator) -> Placement | None:
+def _random_class(spec: TwinSpec, sizing: Sizing, best: Placement, rng: np.random.Generator) -> Placement | None:
     """A placement of the wanted sizing, None when this demand has none."""
-    workload = workload_of(spec)
-    nodes = ascending_price()
-    best = next(_holding(workload, nodes, spec.replicas), None)
-    if best is None:
-        return None
     if sizing is Sizing.RIGHT:
         return best
+    workload = workload_of(spec)
+    nodes = ascending_price()
     if sizing is Sizing.OVER:
         dearer = [place for place in placements(nodes, spec.replicas) if _is_dearer(place, best)]
         return next((place for place in _shuffled(dearer, rng) if holds(workload, place).ok), None)

@@ -39,11 +39,10 @@ def edge_label(edge: float) -> str:
 
 def cumulative(at: Floats, value: Floats, edges: tuple[float, ...], samples: Floats) -> tuple[Floats, Floats]:
     """`(counts, sums)` at each sample time: counts has a row a sample and a cumulative column an edge plus +Inf."""
-    order = np.argsort(at, kind="stable")
-    when, what = at[order], value[order]
-    counts = np.empty((len(samples), len(edges) + 1))
-    for column, edge in enumerate((*edges, np.inf)):
-        counts[:, column] = np.searchsorted(when[what <= edge], samples, side="right")
-    totals = np.concatenate(([0.0], np.cumsum(what)))
-    sums = totals[np.searchsorted(when, samples, side="right")]
-    return counts, sums
+    width = len(edges) + 1
+    bucket = np.searchsorted(np.asarray(edges, dtype=np.float64), value, side="left")
+    sample = np.searchsorted(samples, at, side="left")
+    cells = np.bincount(sample * width + bucket, minlength=(len(samples) + 1) * width)
+    counts = cells.reshape(-1, width)[: len(samples)].astype(np.float64)
+    added = np.bincount(sample, weights=value, minlength=len(samples) + 1)[: len(samples)].astype(np.float64)
+    return np.cumsum(np.cumsum(counts, axis=0), axis=1), np.cumsum(added)

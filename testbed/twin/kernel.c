@@ -125,6 +125,7 @@ static void crash(Sim *s, double down) {
 static void emit(Sim *s, double until) {
     while (s->next_sample < s->n_samples && s->sample_t[s->next_sample] <= until) {
         double at = s->sample_t[s->next_sample];
+        if (s->next_event < s->n_events && s->event_t[s->next_event] <= at) return;     /* the event comes first */
         double *row = s->samples + s->next_sample * S_COLUMNS;
         if (s->seen < s->next_arrival) s->seen = s->next_arrival;
         while (s->seen < s->n_requests && s->arrival[s->seen] <= at) s->seen++;
@@ -354,6 +355,7 @@ int64_t twin_run(const Engine *e, int64_t n_requests, const double *arrival, con
     s.last = -1; s.up = 1;
     while (s.t < end && s.n_oom < e->max_oom) {
         handle_events(&s);
+        emit(&s, s.t);
         if (!s.up || (s.n_running == 0 && head(&s) < 0)) rest(&s, end); else iterate(&s, end);
         emit(&s, s.t);
     }

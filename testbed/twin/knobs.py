@@ -47,6 +47,7 @@ class Knobs:
     nan_share: float = 0.0
     sentinel_share: float = 0.0
     restarts_s: tuple[float, ...] = ()
+    host_ooms_s: tuple[float, ...] = ()
     rollouts_s: tuple[float, ...] = ()
     engine_job: str = "vllm"
     dcgm_job: str = "nvidia-dcgm-exporter"

@@ -25,7 +25,8 @@ def targets(run: TwinRun, pods: Sequence[Pod] | None = None) -> tuple[Target, ..
     """Every scrape target of the deployment over its whole run; `pods` are those of today, one a replica."""
     current = tuple(pods) if pods is not None else default_pods(run)
     generations = _generations(run, current)
-    found = list(_engine_targets(run, generations)) if run.spec.knobs.engine_metrics else []
+    shows_engine = run.spec.knobs.engine_metrics and not run.spec.architecture.is_eager
+    found = list(_engine_targets(run, generations)) if shows_engine else []
     if run.spec.knobs.dcgm:
         found += _dcgm_targets(run, current, generations)
     return tuple(found)

@@ -11,19 +11,43 @@ import gzip
 import importlib
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from testbed.twin.arrivals import Arrivals, Family, Floats, Lengths, Sequence, merged, nothing
+from testbed.twin.arrivals import DAY_S, Arrivals, Family, Floats, Lengths, Sequence, merged, nothing
 
 STEP_S = 600.0
+UNIX_S = 1e8  # a trace of three years ends before; Unix time is beyond it since 1973
 Row = Mapping[str, str]
 
 
 class TraceUnreadable(ValueError):
     """The file is no known trace format, or needs what is not installed; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A trace file as the demand of a deployment, begun again when it ends; `keep` is the share of requests taken."""
+
+    path: str
+    client: str | None = None
+    model: str | None = None
+    keep: float = 1.0
+
+    def draw(self, span_s: float, seed: int) -> Arrivals:
+        """Arrivals of [0, span)."""
+        once = read(Path(self.path), client=self.client, model=self.model, seed=seed)
+        once = once.where(np.random.default_rng([seed, 0x4EE9]).random(len(once)) < self.keep)
+        if not len(once):
+            return nothing()
+        length = float(once.time_s[-1]) + 1.0
+        rounds = range(int(span_s // length) + 1)
+        times = np.concatenate([once.time_s + turn * length for turn in rounds])
+        every = Arrivals(times, np.tile(once.prompt_tokens, len(rounds)), np.tile(once.output_tokens, len(rounds)))
+        return every.between(0.0, span_s)
 
 
 def read(path: Path, *, client: str | None = None, model: str | None = None, seed: int = 0) -> Arrivals:
@@ -83,19 +107,21 @@ def _single(rows: list[Row], names: tuple[str, str, str], scale: float) -> Arriv
 
 
 def _aggregated(rows: list[Row], seed: int) -> Arrivals:
+    """Rows without requests may be missing; `t` counts from midnight, or is Unix time."""
+    at = _column(rows, "t")
+    origin = float(at.min() // DAY_S * DAY_S) if at.min() > UNIX_S else 0.0
+    step = STEP_S if not (at % STEP_S).any() else float(np.diff(np.unique(at)).min())
     clients = sorted({row.get("client", "") for row in rows})
     parts = [
-        _client([row for row in rows if row.get("client", "") == name], seed + index)
+        _client([row for row in rows if row.get("client", "") == name], origin, step, seed + index)
         for index, name in enumerate(clients)
     ]
     return merged(tuple(parts))
 
 
-def _client(rows: list[Row], seed: int) -> Arrivals:
+def _client(rows: list[Row], origin: float, step: float, seed: int) -> Arrivals:
     """One client: gaps and lengths are drawn so that each step keeps its rate, variation and mean token counts."""
-    at = _column(rows, "t")
-    step = float(np.median(np.diff(np.sort(at)))) if len(at) > 1 else STEP_S
-    slots = np.rint((at - at.min()) / step).astype(np.int64)
+    slots = np.rint((_column(rows, "t") - origin) / step).astype(np.int64)
     rates = np.zeros(int(slots.max()) + 1)
     rates[slots] = _column(rows, "rate")
     cv = float(np.clip(np.nan_to_num(np.median(_column(rows, "cv", 1.0)), nan=1.0), 0.2, 5.0))

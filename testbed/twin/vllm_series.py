@@ -44,7 +44,8 @@ class Boots:
 
 def boots_of(run: ReplicaRun, knobs: Knobs) -> Boots:
     """Every restart, rollout and out-of-memory of the run."""
-    return Boots(np.sort(np.array([*knobs.restarts_s, *knobs.rollouts_s, *run.oom_times], dtype=np.float64)))
+    every = [*knobs.restarts_s, *knobs.host_ooms_s, *knobs.rollouts_s, *run.oom_times]
+    return Boots(np.sort(np.array(every, dtype=np.float64)))
 
 
 def engine_metrics(run: ReplicaRun, args: EngineArgs, model: str, knobs: Knobs) -> Iterator[Metric]:

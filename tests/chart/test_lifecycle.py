@@ -1,5 +1,6 @@
 """Install, upgrade, test, uninstall and install again, against a real API server."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -210,8 +211,10 @@ def test_releases_for_some_namespaces_stand_side_by_side(clean: LocalCluster, re
         account = clean.kubeconfig_for(name, RELEASE)
         clean.apply(SAMPLE | {"metadata": {"name": "llama-8b", "namespace": name}})
         assert clean.kubectl("get", "infd", "-n", name, "-o", "name", as_user=account)
-        patch = ("patch", "infd", "llama-8b", "-n", name, "--subresource=status", "--type=merge")
-        clean.kubectl(*patch, "-p", '{"status": {"observedGeneration": 1}}', as_user=account)
+        status = SAMPLE | {"metadata": {"name": "llama-8b", "namespace": name}, "status": {"observedGeneration": 1}}
+        del status["spec"]
+        apply = "apply", "--server-side", "--subresource=status", "-f", "-"
+        clean.kubectl(*apply, input=json.dumps(status), as_user=account)
         with pytest.raises(KubectlError, match="Forbidden"):
             clean.kubectl("get", "infd", "-A", as_user=account)
     clean.kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/part-of=gpu-rightsizer")

@@ -19,7 +19,7 @@ from testbed.twin.arrivals import (
     merged,
     split,
 )
-from testbed.twin.traces import TraceUnreadable, read
+from testbed.twin.traces import Replay, TraceUnreadable, read
 
 RATES: list[Rate] = [
     Steady(0.5),
@@ -129,6 +129,17 @@ def test_an_aggregated_client_keeps_its_rates_and_token_counts(tmp_path: Path) -
     assert both.output_tokens.mean() == pytest.approx(80, rel=0.03)
 
 
+def test_windows_without_rows_are_windows_without_requests(tmp_path: Path) -> None:
+    path = tmp_path / "clients.csv"
+    path.write_text("model,client,t,rate,cv,in_tok,out_tok\nm,3,82200,1,1,10,5\nm,3,85200,1,1,10,5\nm,4,600,1,1,10,5\n")
+
+    found = read(path)
+
+    starts = np.unique(found.time_s // 600 * 600)
+    assert starts.tolist() == [600.0, 82200.0, 85200.0]
+    assert len(found) == pytest.approx(1800, rel=0.1)
+
+
 def test_an_unknown_table_is_refused_by_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")
@@ -142,3 +153,13 @@ def test_parquet_without_pyarrow_says_what_is_missing(tmp_path: Path, monkeypatc
 
     with pytest.raises(TraceUnreadable, match="pyarrow"):
         read(tmp_path / "clients.parquet")
+
+
+def test_a_replayed_trace_begins_again_when_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "requests.csv"
+    path.write_text("timestamp,prompt_tokens,output_tokens\n0,10,20\n9,1,2\n")
+
+    found = Replay(str(path)).draw(25.0, 0)
+
+    assert found.time_s.tolist() == [0.0, 9.0, 10.0, 19.0, 20.0]
+    assert found.prompt_tokens.tolist() == [10, 1, 10, 1, 10]

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_counters_go_on_as_time_passes(pages: Recording) -> None:
     path = next(path for path in pages.pages if path.startswith("/pods/"))
     totals = []
     for later in (0.0, 600.0, 3600.0):
-        with Exporter(pages, clock=lambda at=END + later: at, default_path=path) as exporter:
+        with Exporter(pages, clock=partial(float, END + later), default_path=path) as exporter:
             scraped = _scrape(f"http://127.0.0.1:{exporter.port}/metrics")
         totals += [value for labels, value in scraped.items() if ("__name__", "vllm:generation_tokens_total") in labels]
 

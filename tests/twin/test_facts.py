@@ -45,13 +45,14 @@ def _measured(*, most_clients: int) -> list[dict[str, str]]:
     return [row for row in _rows("measured_points.csv") if int(row["concurrency"]) <= most_clients]
 
 
-def test_time_per_token_of_dense_models_with_up_to_16_clients() -> None:
+def test_time_per_token_of_dense_models_with_up_to_16_clients(capsys: pytest.CaptureFixture[str]) -> None:
     rows = _measured(most_clients=16)
 
     errors = _errors(rows)
 
     median, p90 = np.quantile(np.abs(errors), (0.5, 0.9))
-    print(f"\n{len(rows)} points: |error| median {median:.1%}, p90 {p90:.1%}, bias {np.median(errors):+.1%}")
+    with capsys.disabled():
+        print(f"\n{len(rows)} points: |error| median {median:.1%}, p90 {p90:.1%}, bias {np.median(errors):+.1%}")  # noqa: T201 - asked for
     assert len(rows) > 100
     # seen: median 4.9 %, p90 10.4 %; the published fit of the same rows has 4 to 7 % and 8 to 17 %
     assert median < 0.06
@@ -92,13 +93,14 @@ def test_prefill_rates_published_for_single_prompts() -> None:
         assert flops_s * 1e3 * 6.74 / 7.25 == pytest.approx(expected_ms, rel=0.35)
 
 
-def test_contexts_that_start_and_that_do_not() -> None:
-    """vLLM 0.5.4 profiles a whole prompt of the longest length; powers of two were tried."""
+def test_contexts_that_start_and_that_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """As vLLM 0.5.4 profiles a whole prompt of the longest length, so does this; powers of two were tried."""
     rows = _rows("memory_fit_points.csv")
 
     wrong = [row for row in rows if not _agrees(row)]
 
-    print(f"\n{len(rows) - len(wrong)} of {len(rows)} agree; not: {wrong}")
+    with capsys.disabled():
+        print(f"\n{len(rows) - len(wrong)} of {len(rows)} contexts agree; not: {wrong}")  # noqa: T201 - asked for
     assert len(rows) > 40
     assert len(wrong) <= 2
 

@@ -1,26 +1,28 @@
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from testbed.remote_write import Series
+from testbed.twin.arrivals import Family, Lengths, Steady
 from testbed.twin.dcgm_series import SENTINEL
-from testbed.twin.deployment import TwinRun, simulate
+from testbed.twin.deployment import Cause, TwinRun, simulate, terminations
 from testbed.twin.hardware import GPUS, MIB
 from testbed.twin.identity import Pod
 from testbed.twin.knobs import DcgmLabels, Knobs, MetricNames
+from testbed.twin.metric import Floats, Mask
 from testbed.twin.physics import EngineArgs
 from testbed.twin.series import history
+from testbed.twin.truth import PUBLISHED
 from tests.twin.builders import DIFFUSION, HOUR_S, LLAMA_70B, small_spec
 
 END = 1_764_000_000.0
 STALE_BITS = 0x7FF0_0000_0000_0002
 
 
-def _stale(values: np.ndarray) -> np.ndarray:
-    return values.view(np.uint64) == STALE_BITS
+def _stale(values: Floats) -> Mask:
+    return np.asarray(values.view(np.uint64) == STALE_BITS)
 
 
 def _all(laid: list[Series], name: str, **labels: str) -> list[Series]:
@@ -145,8 +147,8 @@ def test_an_engine_that_does_not_preallocate_shows_memory_with_the_demand() -> N
     spec = small_spec(
         model=DIFFUSION, args=EngineArgs(weight_dtype="float16", max_num_seqs=4), knobs=Knobs(engine_metrics=False)
     )
-    lengths = replace(spec.family.lengths, prompt_mean=2048.0, prompt_max=4096, output_mean=25.0, output_max=40)
-    run = simulate(replace(spec, family=replace(spec.family, rate=type(spec.family.rate)(0.02), lengths=lengths)))
+    lengths = Lengths(prompt_mean=2048.0, prompt_max=4096, output_mean=25.0, output_max=40)
+    run = simulate(replace(spec, family=Family(Steady(0.02), lengths)))
     laid = history(run, END)
 
     used = _one(laid, "DCGM_FI_DEV_FB_USED").values
@@ -170,6 +172,21 @@ def test_a_restart_starts_counters_anew_and_is_seen_by_up() -> None:
     assert started[-1] - started[0] == pytest.approx(6 * HOUR_S + 30)
 
 
+def test_what_kubernetes_records_of_each_end() -> None:
+    spec = small_spec(
+        node_class="g6.xlarge",
+        family=Family(Steady(0.02)),
+        truth=PUBLISHED.with_spikes(400e3),
+        knobs=Knobs(restarts_s=(HOUR_S,), host_ooms_s=(2 * HOUR_S,)),
+    )
+    run = simulate(spec)
+
+    ends = [(end.cause, end.reason, end.exit_code) for end in terminations(run)]
+    assert ends.count((Cause.CRASH, "Error", 1)) == 1
+    assert ends.count((Cause.HOST_OOM, "OOMKilled", 137)) == 1
+    assert ends.count((Cause.CUDA_OOM, "Error", 1)) == len(run.oom_times_s) > 0
+
+
 def test_a_rollout_replaces_the_pod_and_loses_no_request() -> None:
     today = Pod("llama-8b-abc-xyz12", "chat", "vllm", "node-7", "10.42.0.9")
     spec = small_spec(knobs=Knobs(rollouts_s=(4 * HOUR_S,)))
@@ -182,6 +199,9 @@ def test_a_rollout_replaces_the_pod_and_loses_no_request() -> None:
     old = next(series for name, series in pods.items() if name != today.name)
     assert _stale(old.values).tolist() == [False] * 240 + [True]
     assert (run.replicas[0].status == 2).sum() == 0
+    generated = {series.labels["pod"]: series.values for series in _all(laid, "vllm:generation_tokens_total")}
+    assert generated[today.name][0] < 100 < generated[old.labels["pod"]][-2]
+    assert (np.diff(generated[today.name]) >= 0).all()
     assert {series.labels["exported_pod"] for series in _all(laid, "DCGM_FI_DEV_FB_USED")} == set(pods)
 
 
@@ -257,12 +277,8 @@ def test_what_goes_missing_and_what_up_says(knobs: Knobs, metric: str, up: str) 
     seen = _one(laid, "up", job=job).values
 
     assert _missing(laid, metric) == 60
-    expected: dict[str, Callable[[], bool]] = {
-        "all ones": lambda: len(seen) == 721 and bool((seen == 1).all()),
-        "zero": lambda: int((seen == 0).sum()) == 60,
-        "absent": lambda: len(seen) == 661,
-    }
-    assert expected[up]()
+    seen_and_down = {"all ones": (721, 0), "zero": (721, 60), "absent": (661, 0)}
+    assert (len(seen), int((seen == 0).sum())) == seen_and_down[up]
 
 
 def test_what_never_comes_back_stays_away() -> None:

@@ -36,13 +36,9 @@ class Column:
 
     def to_schema(self) -> JsonSchema:
         """The entry of `additionalPrinterColumns`."""
-        return {
-            "name": self.name,
-            "type": self.type,
-            "description": self.description,
-            "jsonPath": self.path,
-            "priority": int(self.wide),
-        }
+        # The server drops a priority of 0, and then takes every apply that names one for a change: a conflict for Helm.
+        wide = {"priority": 1} if self.wide else {}
+        return {"name": self.name, "type": self.type, "description": self.description, "jsonPath": self.path} | wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +188,11 @@ class _Dumper(yaml.SafeDumper):
 def to_yaml(document: JsonSchema) -> str:
     """One YAML document under our header."""
     return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+
+
+def render_all() -> str:
+    """Every CRD in one stream, as `gpu-rightsizer crds` prints it."""
+    return "---\n".join(crd_files().values())
 
 
 def crd_files() -> dict[str, str]:

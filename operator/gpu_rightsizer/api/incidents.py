@@ -18,7 +18,7 @@ def to_domain(record: IncidentRecord) -> Incident:
         demand_tokens=float(record.demand_tokens) if record.demand_tokens is not None else None,
         model=record.model or "",
         settings_hash=record.settings_hash or "",
-        message=record.message,
+        message=record.message or "",
     )
 
 
@@ -34,5 +34,5 @@ def to_wire(incident: Incident) -> IncidentRecord:
         demand_tokens=None if demand is None else str(round(demand)),
         model=incident.model or None,
         settings_hash=incident.settings_hash or None,
-        message=incident.message[:512],
+        message=incident.message[:512] or None,
     )

@@ -8,6 +8,7 @@ from pydantic import Field
 from gpu_rightsizer.api.conditions import Condition, Metadata
 from gpu_rightsizer.api.scalars import (
     Amount,
+    Day,
     FreeText,
     Generation,
     LabelValue,
@@ -47,7 +48,7 @@ class Toleration(Wire):
     operator: Annotated[
         TolerationOperator, Field(description="`Exists` (any value) or `Equal` (this `value`; the default).")
     ] = TolerationOperator.EQUAL
-    value: Annotated[LabelValue, Field(description="The taint's value, with `Equal`.")] = ""
+    value: Annotated[LabelValue, Field(description="The taint's value, with `Equal`. Empty by default.")] = ""
     effect: Annotated[
         TaintEffect | None, Field(description="The effect that is tolerated. When absent: every effect.")
     ] = None
@@ -162,12 +163,12 @@ class PriceSpec(Wire):
         ),
     ] = "0%"
     as_of: Annotated[
-        str | None,
-        Text(10, 10, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
+        Day | None,
         Field(description="The day the price was read, for example `2026-07-20`. When absent: not stated."),
     ] = None
     source: Annotated[
-        FreeText, Field(description="Where the price was read, for example an address or a contract number.")
+        FreeText,
+        Field(description="Where the price was read, for example an address or a contract number. Empty: not stated."),
     ] = ""
 
 

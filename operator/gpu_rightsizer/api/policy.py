@@ -39,7 +39,7 @@ class SelectorRequirement(Wire):
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
-            description="The values for `In` and `NotIn`, for example `[chat, search]`.",
+            description="The values for `In` and `NotIn`, for example `[chat, search]`. When absent: none.",
         ),
     ] = ()
 
@@ -57,14 +57,17 @@ class LabelSelector(Wire):
 
     match_labels: Annotated[
         dict[str, LabelValue],
-        Field(max_length=16, description="Labels and the values they have to carry, for example `{team: chat}`."),
+        Field(
+            max_length=16,
+            description="Labels and the values they have to carry, for example `{team: chat}`. When absent: none.",
+        ),
     ] = Field(default_factory=dict)
     match_expressions: Annotated[
         tuple[SelectorRequirement, ...],
         Field(
             max_length=16,
             json_schema_extra=list_atomic(),
-            description="Further requirements on labels, for example that `env` is not in `[test]`.",
+            description="Further requirements on labels, for example that `env` is not in `[test]`. When absent: none.",
         ),
     ] = ()
 

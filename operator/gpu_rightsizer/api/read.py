@@ -116,6 +116,7 @@ def _one_of(context: Mapping[str, Any]) -> str:
 
 _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     RULE_BROKEN: lambda context: str(context["message"]),
+    "value_error": lambda context: str(context["error"]),
     "missing": lambda _: "must be given",
     "enum": _one_of,
     "literal_error": _one_of,

@@ -161,10 +161,10 @@ class Recommendation(Wire):
         Field(description="Changes exactly when what would be done changes. An approval names it."),
     ]
     brief: Annotated[
-        str,
+        str | None,
         Text(128),
         Field(description="The recommendation in a word or two, as `kubectl get` shows it: `g6e.xlarge x1`, `Keep`."),
-    ] = ""
+    ] = None
     action: Annotated[
         Action,
         Field(

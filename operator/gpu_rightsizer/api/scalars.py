@@ -1,23 +1,38 @@
 """The notations of the API as types: bounded strings with a pattern and, for what users write, a rule in words."""
 
 import re
+from datetime import date
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gpu_rightsizer.api import units
 from gpu_rightsizer.api.wire import Rule, Text
+
+
+def _is_time(text: str) -> str:
+    units.parse_time(text)
+    return text
+
+
+def _is_day(text: str) -> str:
+    try:
+        date.fromisoformat(text)
+    except ValueError as error:
+        raise units.BadValue(f"`{text}` is not a day; write for example `2026-07-20`") from error
+    return text
 
 
 def _matches(pattern: str, text: str) -> bool:
     return re.search(pattern, text) is not None
 
 
-# Seven digits a part keep every sum far inside what a timedelta holds.
-POSITIVE_DURATION: Final = Rule(
-    "self.matches('^([0-9]{1,7}(ms|s|m|h|d))+$') && self.matches('[1-9]')",
-    "must be a duration greater than zero, for example `90s`, `1h30m` or `30d`",
-    lambda text: _matches(r"^([0-9]{1,7}(ms|s|m|h|d))+$", text) and _matches("[1-9]", text),
+# CEL's duration() knows no days, so the digits are bounded instead: no sum leaves what a date can be moved by.
+_BOUNDED_DURATION: Final = "^([0-9]{1,3}d|[0-9]{1,4}h|[0-9]{1,5}m|[0-9]{1,7}(s|ms))+$"
+DURATION: Final = Rule(
+    f"self.matches('{_BOUNDED_DURATION}') && self.matches('[1-9]')",
+    "must be a duration greater than zero and less than `1000d`, for example `90s`, `1h30m` or `30d`",
+    lambda text: _matches(_BOUNDED_DURATION, text) and _matches("[1-9]", text),
 )
 SHARE: Final = Rule(
     r"self.matches('^(100(\\.0+)?|[0-9]{1,2}(\\.[0-9]+)?)%$')",
@@ -46,11 +61,12 @@ GLOB: Final = Rule(
 )
 
 # What users write: a broken one is answered in words.
-Duration = Annotated[str, Text(32, 1, units.DURATION_PATTERN, (POSITIVE_DURATION,))]
+Duration = Annotated[str, Text(32, 1, units.DURATION_PATTERN, (DURATION,))]
 Share = Annotated[str, Text(16, 1, units.PERCENT_PATTERN, (SHARE,))]
 Amount = Annotated[str, Text(24, 1, units.DECIMAL_PATTERN, (AMOUNT,))]
 ParameterCount = Annotated[str, Text(16, 1, units.COUNT_PATTERN, (COUNT,))]
 Quantity = Annotated[str, Text(32, 1, units.QUANTITY_PATTERN, (POSITIVE_QUANTITY,))]
+Day = Annotated[str, Text(10, 10, r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", date_format="date"), AfterValidator(_is_day)]
 Glob = Annotated[str, Text(63, 1, "", (GLOB,))]
 
 # What the operator writes: the pattern alone keeps it honest.
@@ -59,7 +75,7 @@ ShareOut = Annotated[str, Text(16, 1, units.PERCENT_PATTERN)]
 UsdOut = Annotated[str, Text(24, 1, units.SIGNED_DECIMAL_PATTERN)]
 NumberOut = Annotated[str, Text(24, 1, units.DECIMAL_PATTERN)]
 QuantityOut = Annotated[str, Text(32, 1, units.QUANTITY_PATTERN)]
-TimeOut = Annotated[str, Text(40, 1, date_format="date-time")]
+TimeOut = Annotated[str, Text(40, 1, date_format="date-time"), AfterValidator(_is_time)]
 Sentence = Annotated[str, Text(1024)]
 
 # Names.

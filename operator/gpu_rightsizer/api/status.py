@@ -32,8 +32,10 @@ class Current(Wire):
     """How the workload runs now."""
 
     brief: Annotated[
-        str, Text(128), Field(description="The placement as `kubectl get` shows it, for example `p5.48xlarge x1`.")
-    ] = ""
+        str | None,
+        Text(128),
+        Field(description="The placement as `kubectl get` shows it, for example `p5.48xlarge x1`."),
+    ] = None
     instance_class: Annotated[
         ClassName | None, Field(description="The InstanceClass its pods stand on. Absent: not known or mixed.")
     ] = None
@@ -60,8 +62,10 @@ class SeriesSeen(Wire):
         str, Text(253), Field(description="The metric that told it, for example `vllm:kv_cache_usage_perc`.")
     ]
     labels: Annotated[
-        str, Text(253), Field(description="The labels that tied its series to the pods, for example `namespace, pod`.")
-    ] = ""
+        str | None,
+        Text(253),
+        Field(description="The labels that tied its series to the pods, for example `namespace, pod`."),
+    ] = None
     coverage: Annotated[
         ShareOut | None, Field(description="Samples seen over samples expected, for example `99%`.")
     ] = None
@@ -72,7 +76,7 @@ class SignalMissing(Wire):
 
     signal: Annotated[Signal, Field(description="What was looked for.")]
     reason: Annotated[MissingReason, Field(description="Why it is unknown, as a word for programs.")]
-    message: Annotated[Sentence, Field(description="The same as a sentence, with how to supply it.")] = ""
+    message: Annotated[Sentence | None, Field(description="The same as a sentence, with how to supply it.")] = None
 
 
 class Usage(Wire):
@@ -171,7 +175,7 @@ class IncidentRecord(Wire):
         Text(64),
         Field(description="Hash of the engine's arguments then: whether the cause still applies is told by it."),
     ] = None
-    message: Annotated[str, Text(512), Field(description="What the container said last.")] = ""
+    message: Annotated[str | None, Text(512), Field(description="What the container said last.")] = None
 
 
 class InferenceDeploymentStatus(Wire):

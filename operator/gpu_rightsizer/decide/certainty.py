@@ -42,6 +42,12 @@ def certainty(situation: Situation, target: Candidate | None) -> tuple[Certainty
     return _LEVELS[max(0, highest - len(lowering))], (*capping, *lowering)
 
 
+def idle_certainty(situation: Situation) -> tuple[Certainty, tuple[Finding, ...]]:
+    """Idleness is counted, not modelled: only thin evidence lowers it."""
+    lowering = tuple(one for one in _thin_evidence(situation) if one.code is Code.EVIDENCE_THIN)
+    return (Certainty.MEDIUM if lowering else Certainty.HIGH), lowering
+
+
 def _capping(need: Need) -> tuple[Finding, ...]:
     findings = []
     if risk_state(need) is RiskState.MODEL_BASED:

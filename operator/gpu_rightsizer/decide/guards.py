@@ -90,7 +90,8 @@ def may_have_less_memory(proposal: Proposal) -> tuple[Finding, ...]:
     """Nothing cheaper is held back by the evidence on memory or speed alone."""
     if proposal.target is not None or not proposal.withheld:
         return ()
-    return proposal.situation.need.memory_holds or (_unseen_need(proposal.situation),)
+    need = proposal.situation.need
+    return need.memory_holds or (() if need.shrink_holds else (_unseen_need(proposal.situation),))
 
 
 def is_worth_the_risk(proposal: Proposal) -> tuple[Finding, ...]:
@@ -101,8 +102,8 @@ def is_worth_the_risk(proposal: Proposal) -> tuple[Finding, ...]:
 
 
 def finds_something_cheaper(proposal: Proposal) -> tuple[Finding, ...]:
-    """There is a cheaper class that holds."""
-    if proposal.target is not None:
+    """There is a cheaper class that holds; where some are only held back, that is not known."""
+    if proposal.target is not None or proposal.withheld or proposal.risky:
         return ()
     return (found(Code.NOTHING_CHEAPER, considered=len(proposal.situation.others)),)
 

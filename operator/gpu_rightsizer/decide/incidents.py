@@ -32,7 +32,12 @@ class Cause(StrEnum):
 def weighed(situation: Situation, target: Candidate | None, staying_hourly: Decimal | None) -> tuple[Finding, ...]:
     """The latest incidents, each with the chance of another one as recommended (or as it stays)."""
     latest = sorted(situation.workload.incidents, key=lambda each: each.time, reverse=True)[:MOST]
-    return tuple(_weighed(each, situation, target or situation.current, staying_hourly) for each in latest)
+    there, findings = target or situation.current, []
+    for each in latest:
+        device = each.kind is not OomKind.HOST
+        findings.append(_weighed(each, situation, there, staying_hourly if device else None))
+        staying_hourly = None if device else staying_hourly  # said once
+    return tuple(findings)
 
 
 def cause(incident: Incident, situation: Situation) -> Cause:

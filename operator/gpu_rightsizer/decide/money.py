@@ -48,8 +48,8 @@ def is_worth_moving_for(workload: Workload, current: Candidate, target: Candidat
 
 
 def cost(workload: Workload, current: Candidate | None, target: Candidate | None) -> Cost:
-    """What it costs now and there. Without a target nothing changes and nothing is claimed."""
-    now = current.hourly if current else None
+    """What is ours of the cost now, and what it would be there. Without a target nothing is claimed."""
+    now = attributed_hourly(workload, current) if current else None
     if target is None:
         return Cost(now, None, None, realisation(workload))
     return Cost(now, target.hourly, _saved_hourly(workload, current, target), realisation(workload))

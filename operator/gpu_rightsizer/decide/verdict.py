@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide import choice, tune
-from gpu_rightsizer.decide.certainty import certainty, risk_state
+from gpu_rightsizer.decide.certainty import certainty, idle_certainty, risk_state
 from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
 from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.incidents import weighed
+from gpu_rightsizer.decide.ledger import arithmetic
 from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.rulings import judged
 from gpu_rightsizer.decide.situation import Situation, same_place, situation
@@ -49,7 +50,7 @@ def _is_under_sized(here: Situation) -> bool:
 
 def _grow(here: Situation) -> Decision:
     options = choice.larger(here)
-    why = (*here.need.symptoms, *(one for one in _failures(here) if one.code in OUTGROWN))
+    why = here.need.symptoms or tuple(one for one in _failures(here) if one.code in OUTGROWN)
     if not options:
         nothing = found(Code.NOTHING_HOLDS, considered=len(here.others))
         wanting = tuple(one for one in here.need.shrink_holds if one.code in WANT_OF_DATA)
@@ -102,7 +103,7 @@ def _limit(here: Situation, target: Candidate | None) -> Decimal | None:
 
 
 def _holds(here: Situation, target: Candidate) -> Finding:
-    now, there = _current(here).hourly, target.hourly
+    now, there = attributed_hourly(here.workload, _current(here)), target.hourly
     name = target.configuration.instance.name
     if now is None or there is None:
         return found(Code.CHEAPER_CLASS_HOLDS, target=name)
@@ -123,7 +124,7 @@ class _Answer:
 def _decision(here: Situation, answer: _Answer) -> Decision:
     action, target = answer.action, answer.target
     sure, doubts = _certainty(here, action, target)
-    details = _details(here, target)
+    details = () if action is Action.UNKNOWN else _details(here, target)
     told = {each.code for each in details}
     reasons = (
         *answer.why,
@@ -146,9 +147,13 @@ def _decision(here: Situation, answer: _Answer) -> Decision:
 
 
 def _certainty(here: Situation, action: Action, target: Candidate | None) -> tuple[Certainty, tuple[Finding, ...]]:
-    if action is Action.UNKNOWN:
-        return Certainty.LOW, ()
-    return certainty(here, target)
+    match action:
+        case Action.UNKNOWN:
+            return Certainty.LOW, ()
+        case Action.SCALE_TO_ZERO:
+            return idle_certainty(here)
+        case _:
+            return certainty(here, target)
 
 
 def _consequences(here: Situation, action: Action, target: Candidate | None) -> tuple[Finding, ...]:
@@ -181,7 +186,9 @@ def _changes_replicas(here: Situation, target: Candidate | None) -> bool:
 
 def _details(here: Situation, target: Candidate | None) -> tuple[Finding, ...]:
     """What was computed for where it would run, then for the workload; incidents are weighed elsewhere."""
-    return tuple(one for one in _notes(here, target) if one.code not in {Code.INCIDENT_WEIGHED, Code.CAVEAT})
+    notes = (one for one in _notes(here, target) if one.code not in {Code.INCIDENT_WEIGHED, Code.CAVEAT})
+    where = target or here.current
+    return (*(arithmetic(where, here) if where and where.configuration.replicas else ()), *notes)
 
 
 def _remarks(here: Situation, target: Candidate | None) -> tuple[Finding, ...]:

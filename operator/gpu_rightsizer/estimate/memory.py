@@ -51,6 +51,8 @@ def weight_bytes(model: ModelArchitecture, settings: EngineSettings) -> float:
     Checked: Llama-3.1-8B-FP8 is 9.08 GB = 6.98e9 x 1 + 1.05e9 x 2 (neuralmagic checkpoint), within the 2 % of scales.
     """
     dtype = settings.weight_dtype or model.default_dtype
+    if model.checkpoint_bytes is not None and dtype is model.default_dtype:
+        return float(model.checkpoint_bytes)
     if dtype in (WeightDtype.BFLOAT16, WeightDtype.FLOAT16):
         return model.parameters * dtype.bytes_per_parameter
     copies = 1 if model.parameters < _TIED_BELOW else 2

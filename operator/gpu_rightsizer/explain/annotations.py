@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.decision import Action, Realisation
+from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.explain import numbers
 from gpu_rightsizer.explain.text import shortened
 
@@ -45,7 +46,8 @@ def summary(status: Mapping[str, object]) -> str:
     advice, here = _object(status, "recommendation"), str(_object(status, "current").get("brief", ""))
     match Action(str(advice["action"])):
         case Action.RESIZE:
-            parts = [f"{here} -> {advice.get('brief')}{_arguments(advice)}", _saving(advice), _risk(advice)]
+            move = f"{here} -> {advice.get('brief')}{_arguments(advice)}"
+            parts = [move, _too_small(status), _saving(advice), _risk(advice)]
         case Action.SCALE_TO_ZERO:
             parts = [f"{here} -> 0 replicas", _saving(advice), _reason(advice)]
         case Action.TUNE:
@@ -55,6 +57,12 @@ def summary(status: Mapping[str, object]) -> str:
         case Action.UNKNOWN:
             parts = [f"{here}: unknown", _reason(advice)]
     return shortened(", ".join(part for part in parts if part), LONGEST_SUMMARY)
+
+
+def _too_small(status: Mapping[str, object]) -> str:
+    listed = status.get("conditions")
+    reasons = [each.get("reason") for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    return "too small now" if Code.UNDER_SIZED.value in reasons else ""
 
 
 def _saving(advice: _Json) -> str:

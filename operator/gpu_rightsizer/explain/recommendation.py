@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.decision import Action, Realisation
 from gpu_rightsizer.domain.readings import BlockSeries, Missing
 from gpu_rightsizer.explain import numbers
 from gpu_rightsizer.explain.identity import recommendation_id
@@ -110,7 +110,8 @@ def _alternative(candidate: Candidate, decision: Decision) -> dict[str, object]:
     if not place["engineArgs"]:
         del place["engineArgs"]
     now, there = decision.cost.current_hourly, candidate.hourly
-    saved = None if decision.cost.saved_hourly is None or now is None or there is None else now - there
+    leaves = decision.cost.realisation is Realisation.NODE_LEAVES
+    saved = now - there if leaves and now is not None and there is not None else None
     figures = {
         "hourlyUSD": _shown(there, numbers.usd),
         "savedMonthlyUSD": _shown(saved, lambda hourly: numbers.cents(numbers.monthly(hourly))),
@@ -136,10 +137,11 @@ def _risk(evaluation: Evaluation) -> dict[str, object] | None:
     if decision.action is Action.UNKNOWN or there is None:
         return None
     now = decision.current.prediction.oom_probability if decision.current else None
+    runs = there.prediction if there.configuration.replicas else None  # what does not run has no risk to state
     told = {
-        "oomProbability": _shown(there.prediction.oom_probability, numbers.probability),
+        "oomProbability": _shown(runs.oom_probability if runs else None, numbers.probability),
         "currentOomProbability": _shown(now, numbers.probability),
-        "sloMissProbability": _shown(there.prediction.slo_miss_probability, numbers.probability),
+        "sloMissProbability": _shown(runs.slo_miss_probability if runs else None, numbers.probability),
     }
     known = {key: value for key, value in told.items() if value is not None}
     return {**known, "horizon": numbers.duration(objective.horizon), "state": decision.risk_state.value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.decision import Action
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import Evaluation
 
 PREFIX: Final = "gpu_rightsizer_"
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 HELP: Final[Mapping[str, str]] = {
     "deployments": "InferenceDeployments by recommended action.",
@@ -23,7 +25,8 @@ HELP: Final[Mapping[str, str]] = {
     "savings_recommended_usd_per_hour": "USD per hour that following the recommendation saves; negative costs more.",
     "oom_probability": "Probability of an out-of-memory within the horizon, of the placement now or as recommended.",
     "coverage_ratio": "Samples seen over samples expected of a deployment, 0 to 1.",
-    "cycle_duration_seconds": "Duration of the last whole cycle.",
+    "cycle_duration_seconds_count": "Whole cycles since the start.",
+    "cycle_duration_seconds_sum": "Seconds that whole cycles took since the start.",
     "cycle_promql_queries": "PromQL queries of the last cycle.",
     "cycle_samples": "Samples that the last cycle read from the metrics store.",
     "cycle_deployments": "InferenceDeployments evaluated in the last cycle.",
@@ -43,9 +46,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """How one cycle went. `errors` counts since the start, by kind."""
+    """How cycles went: `cycles`, `seconds` and `errors` (by kind) count since the start, the rest is of the last."""
 
-    duration_seconds: float
+    cycles: int
+    seconds: float
     queries: int
     samples: int
     errors: Mapping[str, int]
@@ -55,7 +59,7 @@ def deployment_samples(evaluations: Sequence[Evaluation]) -> list[Sample]:
     """Of each deployment; what is unknown has no sample, never a zero."""
     samples = [sample for each in evaluations for sample in _of(each)]
     return samples + [
-        _sample("deployments", sum(each.decision.action is action for each in evaluations), action=action.value)
+        _sample("deployments", sum(each.decision.action is action for each in evaluations), {"action": action.value})
         for action in Action
     ]
 
@@ -63,11 +67,12 @@ def deployment_samples(evaluations: Sequence[Evaluation]) -> list[Sample]:
 def cycle_samples(cycle: Cycle, deployments: int) -> list[Sample]:
     """Of the operator itself."""
     return [
-        _sample("cycle_duration_seconds", cycle.duration_seconds),
+        _sample("cycle_duration_seconds_count", cycle.cycles),
+        _sample("cycle_duration_seconds_sum", cycle.seconds),
         _sample("cycle_promql_queries", cycle.queries),
         _sample("cycle_samples", cycle.samples),
         _sample("cycle_deployments", deployments),
-        *(_sample("errors_total", count, kind=kind) for kind, count in sorted(cycle.errors.items())),
+        *(_sample("errors_total", count, {"kind": kind}) for kind, count in sorted(cycle.errors.items())),
     ]
 
 
@@ -82,7 +87,7 @@ def _of(evaluation: Evaluation) -> list[Sample]:
         ("coverage_ratio", evaluation.world.observation.coverage, {}),
     ]
     who = {"namespace": key.namespace, "name": key.name}
-    return [_sample(name, value, **who, **extra) for name, value, extra in figures if value is not None]
+    return [_sample(metric, value, who | extra) for metric, value, extra in figures if value is not None]
 
 
 def _recommended(decision: Decision) -> Decimal | None:
@@ -97,5 +102,5 @@ def _risk(candidate: Candidate | None) -> float | None:
     return candidate.prediction.oom_probability if candidate else None
 
 
-def _sample(name: str, value: Decimal | float, **labels: str) -> Sample:
-    return Sample(PREFIX + name, HELP[name], labels, float(value))
+def _sample(metric: str, value: Decimal | float, labels: Mapping[str, str] = _NONE) -> Sample:
+    return Sample(PREFIX + metric, HELP[metric], labels, float(value))

@@ -31,7 +31,7 @@ def status(
         "observedGeneration": workload.key.generation,
         "conditions": conditions(evaluation, Frame(workload.key.generation, now, _conditions(previous))),
         "current": current(evaluation),
-        "usage": usage(evaluation, now),
+        "usage": usage(evaluation),
         "recommendation": recommendation(evaluation, now, policy_generation=policy_generation, issue=issue),
     }
     remembered = incidents(workload)

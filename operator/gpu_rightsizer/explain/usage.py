@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 MOST_INCIDENTS: Final = 16
 MOST_MISSING: Final = 8
+_EXPORTERS: Final = (("DCGM_", "dcgm"), ("container_", "host"))
+# Which series tell what sizes it; the others come from the same exporters.
+_SHOWN: Final = frozenset(
+    {
+        Signal.KV_USAGE,
+        Signal.KV_POOL,
+        Signal.RUNNING,
+        Signal.TTFT,
+        Signal.TPOT,
+        Signal.FB_USED,
+        Signal.GPU_ACTIVITY,
+        Signal.HOST_MEMORY,
+    }
+)
 
 _SIGNALS: Final[Mapping[Slot, Signal]] = MappingProxyType(
     {
@@ -89,10 +103,10 @@ def present(workload: Workload) -> str:
     return f"{name} x{workload.replicas}"
 
 
-def usage(evaluation: Evaluation, now: datetime) -> dict[str, object]:
+def usage(evaluation: Evaluation) -> dict[str, object]:
     """Figures with their series; every key whose figure is unknown is absent."""
     workload, seen = evaluation.world.workload, evaluation.world.observation
-    found = {**_span(workload, seen, now), **_identity(workload), **_figures(seen)}
+    found = {**_span(seen), **_identity(workload), **_figures(seen)}
     idleness = evaluation.need.idleness
     if idleness.state is IdleState.IDLE and idleness.idle_for is not None:
         found["idleFor"] = numbers.at_least(idleness.idle_for)
@@ -121,9 +135,8 @@ def main_history(seen: Observation) -> History:
     return seen.kv_demand if isinstance(seen.kv_demand, BlockSeries) else seen.fb_used
 
 
-def _span(workload: Workload, seen: Observation, now: datetime) -> dict[str, object]:
-    length, begin, end = series_span(workload, seen, now)
-    return {"from": begin, "to": end, "span": length, "coverage": numbers.share(seen.coverage)}
+def _span(seen: Observation) -> dict[str, object]:
+    return {"span": numbers.span(seen.span), "coverage": numbers.share(seen.coverage)}
 
 
 def _identity(workload: Workload) -> dict[str, object]:
@@ -172,14 +185,23 @@ def _now(reading: Reading, show: Callable[[float], str]) -> str | None:
 
 
 def _series(seen: Observation) -> list[dict[str, object]]:
-    """One entry a signal, the metric that told it; names that fit no signal of ours are left out."""
+    """The metric that told each signal that sizes; names that fit no signal of ours are left out."""
     by_signal: dict[Signal, str] = {}
     for metric in seen.attribution.metrics:
-        if metric in _TOLD_BY:
+        if _TOLD_BY.get(metric) in _SHOWN:
             by_signal.setdefault(_TOLD_BY[metric], metric)
-    labels = safe(seen.attribution.scheme, 253)
-    shared: dict[str, object] = {"labels": labels} if labels else {}
-    return [{"signal": signal.value, "metric": metric, **shared} for signal, metric in sorted(by_signal.items())]
+    return [
+        {"signal": signal.value, "metric": metric, **_labels(metric, seen.attribution.scheme)}
+        for signal, metric in sorted(by_signal.items())
+    ]
+
+
+def _labels(metric: str, scheme: str) -> dict[str, object]:
+    """Those of the metric's own exporter, where the scheme tells them apart (`engine: pod, dcgm: exported_pod`)."""
+    exporter = next((name for prefix, name in _EXPORTERS if metric.startswith(prefix)), "engine")
+    pairs = dict(each.split(": ", 1) for each in scheme.split(", ") if ": " in each)
+    labels = safe(pairs.get(exporter, "" if pairs else scheme), 253)
+    return {"labels": labels} if labels else {}
 
 
 def _missing(seen: Observation) -> list[dict[str, object]]:

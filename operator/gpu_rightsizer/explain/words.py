@@ -132,14 +132,14 @@ _DECISION: Final = {
     Code.CHEAPER_CLASS_HOLDS: (
         "A cheaper class holds the peak[: {target:name}][ at {target_hourly:usd}/h instead of {current_hourly:usd}/h]."
     ),
-    Code.NOTHING_CHEAPER: "No cheaper class holds[; {considered:count} were considered].",
+    Code.NOTHING_CHEAPER: "No cheaper class holds[ (configurations considered: {considered:count})].",
     Code.SAVING_TOO_SMALL: (
         "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})][; {least:share} is the least]."
     ),
     Code.UNDER_SIZED: "It is too small for its load[ on {instance_class:name}].",
     Code.NOTHING_HOLDS: (
-        "No known class holds this load[; {considered:count} were considered]. Allow more classes, more replicas "
-        "or a lower limit on concurrency."
+        "No known class holds this load[ (configurations considered: {considered:count})]. Allow more classes, "
+        "more replicas or a lower limit on concurrency."
     ),
     Code.PROVEN_IDLE: (
         "No request arrives[, for at least {idle_for:at_least} now][; none in {idle_share:share} of the window]. "
@@ -153,8 +153,8 @@ _DECISION: Final = {
 
 _COMPUTED: Final = {
     Code.MEMORY_LEDGER: (
-        "Memory per accelerator[: {weights:gib} weights][ + {kv:gib} KV cache][ + {overhead:gib} overhead][ = "
-        "{need:gib}][ of {available:gib}]."
+        "Memory per accelerator[: {weights:gib} weights][ + {kv:gib} KV cache at the peak][ + {overhead:gib} "
+        "overhead][ = {need:gib}][ of {available:gib}]."
     ),
     Code.DEMAND_PEAK: (
         "Peak demand of the busiest replica[: {tokens:tokens} tokens of KV cache][: {bytes:gib} of device "

@@ -61,7 +61,7 @@ def version_key(version: str) -> tuple[int, ...]:
 def _programs(command: CommandLine) -> list[str]:
     """The words that can name a program: the first ones, up to the first flag that is not `-m`."""
     if not command.has_command:
-        return list(command.words[:1])
+        return [word for word in command.words[:1] if word != "serve"]  # whose it is, the image tells
     programs: list[str] = []
     for word in command.words[:8]:
         if word.startswith("-") and word not in {"-m", "-u", "--"}:

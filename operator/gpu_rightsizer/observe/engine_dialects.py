@@ -24,6 +24,8 @@ class Dialect:
     matters: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict)
     serve: frozenset[str] = frozenset()  # words after which the model stands
+    plain: frozenset[str] = frozenset()  # further switches, which may stand before the model
+    lists: frozenset[str] = frozenset()  # flags that take several words
 
 
 _VLLM: Final = Dialect(
@@ -95,6 +97,21 @@ _VLLM: Final = Dialect(
         }
     ),
     serve=frozenset({"serve"}),
+    plain=frozenset(
+        {
+            "trust-remote-code",
+            "disable-log-requests",
+            "disable-log-stats",
+            "enable-log-requests",
+            "enable-auto-tool-choice",
+            "enable-reasoning",
+            "enable-lora",
+            "enable-expert-parallel",
+            "async-scheduling",
+            "headless",
+        }
+    ),
+    lists=frozenset({"served-model-name", "lora-modules", "middleware", "cudagraph-capture-sizes"}),
 )
 _SGLANG: Final = Dialect(
     values={

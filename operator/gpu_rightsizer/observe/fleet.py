@@ -130,7 +130,6 @@ class _Fleet:
         pods = [pod for pod in self._members.pods_of(*key) if manifests.text(pod, "status", "phase") not in _FINISHED]
         resource = read.pod.resource
         placement = self._placement(pods, spec, resource)
-        memory = None if isinstance(placement, Missing) else placement.accelerator_memory
         return Workload(
             key=request.key,
             target=TargetRef(request.target.api_version, key[1], key[2], read.container),
@@ -139,7 +138,7 @@ class _Fleet:
             rules=request.rules,
             scale_to_zero=request.scale_to_zero,
             engine=read.engine,
-            settings=with_device_defaults(read.settings, read.engine, memory),
+            settings=_placed(read, placement),
             settings_hash=read.settings_hash,
             model=read.model,
             pod=_standing(read.pod, spec, placement),
@@ -254,6 +253,14 @@ class _Fleet:
             and (moment := manifests.moment(pod, "metadata", "creationTimestamp")) is not None
         ]
         return min(started, default=None)
+
+
+def _placed(read: Configuration, placement: InstanceClass | Missing) -> EngineSettings:
+    """The settings with the limits that the engine takes from its present device."""
+    if isinstance(placement, Missing):
+        return read.settings
+    device = placement.accelerator
+    return with_device_defaults(read.settings, read.engine, placement.accelerator_memory, device.product)
 
 
 def _standing(shape: PodShape, spec: Raw, placement: InstanceClass | Missing) -> PodShape:

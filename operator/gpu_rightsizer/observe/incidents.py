@@ -95,7 +95,9 @@ def merged(remembered: Iterable[Incident], observed: Iterable[Incident], current
     """
     known = {(each.pod, each.container, each.time): each for each in [*observed, *remembered]}
     groups: dict[tuple[object, ...], list[Incident]] = defaultdict(list)
-    for each in sorted(known.values(), key=lambda incident: incident.time, reverse=True):
+    for each in sorted(
+        known.values(), key=lambda incident: (-incident.time.timestamp(), incident.pod, incident.container)
+    ):
         groups[each.kind, each.instance_class, each.model, each.settings_hash].append(each)
     ranked = sorted(
         (_rank(each, depth, current_hash), each) for group in groups.values() for depth, each in enumerate(group)

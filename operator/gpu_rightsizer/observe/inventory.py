@@ -161,8 +161,10 @@ def _class(
     base = said or _discovered(name, group[0], catalogue)
     shared = any(place.offer.shared for place in group)
     zones = {place.offer.zone for place in group} - {""}
+    tolerations = _tolerated([place.offer.tolerations for place in group])
     return replace(
         base,
+        tolerations=said.tolerations if said else tolerations,
         nodes=len({manifests.name(place.node) for place in group}),
         allocatable=_least([place.allocatable for place in group]),
         zones=tuple(sorted(zones)),
@@ -190,7 +192,6 @@ def _discovered(name: str, place: _Place, catalogue: Catalogue) -> InstanceClass
         origin=Origin.DISCOVERED,
         provisionable=Provisionable.YES,
         node_selector=offer.selector,
-        tolerations=offer.tolerations,
         mig_profile=offer.mig_profile,
         confidence=listed.confidence if listed else offer.accelerator.confidence,
     )
@@ -219,6 +220,12 @@ def _least(shapes: Sequence[HostShape]) -> HostShape:
         ephemeral_storage=min(storage) if len(storage) == len(shapes) else None,
         architecture=shapes[0].architecture,
     )
+
+
+def _tolerated(taints: Sequence[tuple[Mapping[str, str], ...]]) -> tuple[Mapping[str, str], ...]:
+    """Tolerations of the taints that all nodes of a class have: those that keep one team's nodes are not its kind."""
+    first, *rest = taints
+    return tuple(each for each in first if all(each in other for other in rest))
 
 
 def _common(labels: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -71,8 +71,8 @@ class Membership:
         present = self._owner.get((namespace, pod))
         if present is not None:
             return present if present in self._workloads else None
-        base, dash, last = pod.rpartition("-")
-        if not dash or (namespace, base) in self._others:
+        base, _, last = pod.rpartition("-")
+        if (namespace, base) in self._others:
             return None
         if _ORDINAL.fullmatch(last) and (namespace, "StatefulSet", base) in self._workloads:
             return namespace, "StatefulSet", base

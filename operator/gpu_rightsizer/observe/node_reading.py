@@ -128,8 +128,11 @@ def _accelerator(
             else known
         )
     memory = _labelled_memory(labels, "nvidia.com/gpu.memory")
-    if not product or memory is None:
-        return None
+    return _unknown(product, memory, resource, labels) if product and memory is not None else None
+
+
+def _unknown(product: str, memory: Bytes, resource: str, labels: Mapping[str, str]) -> Accelerator:
+    """A product that only nodes tell of: its memory is known, its speed is not."""
     return Accelerator(
         key=product.casefold(),
         product=product,

@@ -53,7 +53,7 @@ _SETTINGS: Final = frozenset(each.name for each in fields(EngineSettings))
 
 # What --quantization says about stored weights; formats that hold several types say nothing by themselves.
 _QUANTISATION: Final = {
-    "fp8": WeightDtype.FP8,
+    **{dtype.value: dtype for dtype in WeightDtype},
     "fbgemm-fp8": WeightDtype.FP8,
     "ptpc-fp8": WeightDtype.FP8,
     "w8a8-fp8": WeightDtype.FP8,
@@ -67,8 +67,6 @@ _QUANTISATION: Final = {
     "awq": WeightDtype.INT4,
     "awq-marlin": WeightDtype.INT4,
     "modelopt-fp4": WeightDtype.NVFP4,
-    "nvfp4": WeightDtype.NVFP4,
-    "mxfp4": WeightDtype.MXFP4,
 }
 _KV_BYTES: Final = {
     "auto": 2.0,
@@ -95,7 +93,8 @@ _BINARY: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # version counts as new: a share taken too large overstates what the present pod takes beside weights and KV.
 _NEW_UTILISATION: Final = (0, 25)
 # vLLM V1 became the default in 0.8.0; its API server resolves 1024 sequences and 8192 tokens on devices of at least
-# 70 GiB, else 256 and 2048 (vllm/engine/arg_utils.py). V0 takes 256 sequences.
+# 70 GiB other than A100s, else 256 and 2048 (vllm tests/engine/test_arg_utils.py, test_defaults_with_usage_context).
+# V0 takes 256 sequences.
 _V1: Final = (0, 8)
 _LARGE_DEVICE: Final = 70 * GIB
 
@@ -124,14 +123,17 @@ def read_settings(engine: EngineType | Missing, command: CommandLine, version: s
     return _reading(engine, told, command, version)
 
 
-def with_device_defaults(settings: EngineSettings, engine: EngineType | Missing, memory: int | None) -> EngineSettings:
-    """The limits of vLLM where the user set none; they depend on the device's memory in bytes. Others stay open."""
-    if engine is not EngineType.VLLM or memory is None:
+def with_device_defaults(
+    settings: EngineSettings, engine: EngineType | Missing, memory: int, product: str
+) -> EngineSettings:
+    """The limits of vLLM where the user set none; they depend on the device (`memory` in bytes). Others stay open."""
+    if engine is not EngineType.VLLM:
         return settings
     version = version_key(settings.version)
     if version and version < _V1:
         return settings if settings.max_num_seqs is not None else replace(settings, max_num_seqs=256)
-    sequences, tokens = (1024, 8192) if memory >= _LARGE_DEVICE else (256, 2048)
+    large = memory >= _LARGE_DEVICE and "a100" not in product.casefold()
+    sequences, tokens = (1024, 8192) if large else (256, 2048)
     return replace(
         settings,
         max_num_seqs=sequences if settings.max_num_seqs is None else settings.max_num_seqs,
@@ -252,17 +254,31 @@ def _read_switch(target: str, on: bool, given: str | None, follows: str | None, 
 
 
 def _read_positional(dialect: Dialect, command: CommandLine, told: _Told) -> None:
-    """The model as the word after `serve`, or as the first word that the image's entry point gets."""
-    words = command.words
-    for index, word in enumerate(words[:-1]):
-        if word.rsplit("/", 1)[-1] in dialect.serve and not words[index + 1].startswith("-"):
-            if words[index + 1] not in dialect.serve:
-                told.values["model_name"] = words[index + 1]
-                return
-        elif word.startswith("-") and word != "-m":
-            break
-    if dialect.serve and not command.has_command and words and not words[0].startswith("-"):
-        told.values.setdefault("model_name", words[0] if words[0] not in dialect.serve else "")
+    """The model as the first word after `serve` that is no flag's value; an image's entry point may get it bare."""
+    words = list(command.words)
+    starts = [index for index, word in enumerate(words) if word.rsplit("/", 1)[-1] in dialect.serve]
+    if not dialect.serve or (command.has_command and not starts):
+        return
+    rest = words[starts[-1] + 1 :] if starts else words
+    bare = _bare_words(dialect, rest)
+    if bare and (starts or bare[0] == words[0]):
+        told.values["model_name"] = bare[0]
+
+
+def _bare_words(dialect: Dialect, words: list[str]) -> list[str]:
+    """Words that are neither flags nor their values."""
+    bare: list[str] = []
+    index = 0
+    while index < len(words):
+        flag, equals, _ = _split(words[index])
+        if not flag:
+            bare.append(words[index])
+        index += 1
+        if flag and not equals and flag not in dialect.switches and flag not in dialect.plain:
+            most = len(words) if flag in dialect.lists else index + 1
+            while index < min(most, len(words)) and not _split(words[index])[0]:
+                index += 1
+    return bare
 
 
 def _reading(engine: EngineType | Missing, told: _Told, command: CommandLine, version: str) -> EngineReading:

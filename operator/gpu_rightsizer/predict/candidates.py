@@ -71,7 +71,7 @@ def _predict_part(worlds: Sequence[World], needs: Sequence[Need], table: _Table)
     for index, row in enumerate(rows):
         mine.setdefault(row.world, []).append((index, row))
     for i, (world, need) in enumerate(zip(worlds, needs, strict=True)):
-        yield tuple(_Options(world, need, table, judge, mine[i]).candidates())
+        yield tuple(_Options(world, need, table, judge, mine[i], _degrees(world, need)).candidates())
 
 
 def _rows(index: int, workload: Workload) -> Iterator[Row]:
@@ -91,6 +91,13 @@ def _replica_counts(workload: Workload) -> list[int]:
     return sorted({now, *span[::step], most})
 
 
+def _degrees(world: World, need: Need) -> tuple[int, ...]:
+    """Degrees of tensor parallelism to try: any where the model is known and split by the engine, else as now."""
+    now = world.workload.settings.tensor_parallel
+    known = isinstance(need.memory, PreallocatedMemory) and not isinstance(world.workload.model, Missing)
+    return tuple(sorted({*RANKS, now})) if known else (now,)
+
+
 @dataclass(slots=True, eq=False)
 class _Options:
     """The candidates of one workload."""
@@ -100,6 +107,7 @@ class _Options:
     table: _Table
     judge: Judge
     rows: list[tuple[int, Row]]
+    degrees: tuple[int, ...]
     judged: dict[tuple[int, int], Judgement] = field(default_factory=dict)
 
     @property
@@ -131,16 +139,14 @@ class _Options:
 
     def _on(self, instance: InstanceClass) -> Iterator[Candidate]:
         """Every tensor-parallel degree and number of replicas on one class."""
-        rules = rule_failures(self.workload, instance)
-        for ranks in self._degrees():
+        rules, fit = rule_failures(self.workload, instance), self._host(instance)
+        for ranks in self.degrees:
             accelerators = self._accelerators(ranks)
             if accelerators > instance.accelerators:
                 continue
             shape = self.table.shapes.of(instance, ranks)
             if shape is None:
                 continue
-            room = instance.accelerators // accelerators
-            fit = self._host(instance, room)
             for index, row in self.rows:
                 where = Configuration(instance, accelerators, ranks, row.replicas, {})
                 if not self._is_present(where):
@@ -149,7 +155,8 @@ class _Options:
     def _candidate(
         self, where: Configuration, judgement: Judgement, rules: tuple[Finding, ...], fit: HostFit
     ) -> Candidate:
-        cost = hourly(where.instance, nodes_for(where.replicas, fit.replicas_per_node))
+        room = min(where.instance.accelerators // where.accelerators, fit.replicas_per_node)
+        cost = hourly(where.instance, nodes_for(where.replicas, room))
         if judgement.engine_args:
             where = replace(where, engine_args=dict(judgement.engine_args))
         prediction = judgement.prediction
@@ -163,12 +170,6 @@ class _Options:
         if at not in self.judged:
             self.judged[at] = self.judge.judge(row, shape, self.world, self.need)
         return self.judged[at]
-
-    def _degrees(self) -> tuple[int, ...]:
-        """Degrees of tensor parallelism to try: any where the model is known and split by the engine, else as now."""
-        now = self.workload.settings.tensor_parallel
-        known = isinstance(self.need.memory, PreallocatedMemory) and not isinstance(self.workload.model, Missing)
-        return tuple(sorted({*RANKS, now})) if known else (now,)
 
     def _accelerators(self, ranks: int) -> int:
         settings, pod = self.workload.settings, self.workload.pod
@@ -184,12 +185,12 @@ class _Options:
             return ()
         return (found(Code.TENSOR_PARALLEL_IMPOSSIBLE, ranks=ranks, heads=model.heads, kv_heads=model.kv_heads),)
 
-    def _host(self, instance: InstanceClass, room: int) -> HostFit:
+    def _host(self, instance: InstanceClass) -> HostFit:
         """Host fit; the present class takes the pod as it is, which it shows by running it."""
         placement = self.workload.placement
         if not isinstance(placement, Missing) and instance.name == placement.name:
-            return HostFit(max(room, 1))
-        return host_fit(self.workload, self.need, instance, self.table.offered[id(instance)], room)
+            return HostFit(instance.accelerators)
+        return host_fit(self.workload, self.need, instance, self.table.offered[id(instance)])
 
     def _is_present(self, where: Configuration) -> bool:
         placement = self.workload.placement

@@ -137,9 +137,9 @@ class Judge:
         use, rate = o.flow.utilisation[at], o.rate[at[0], 0]
         if math.isnan(use):
             yield from self._device(at)
-        elif use > STABLE:
+        elif use > STABLE and o.need[at] <= o.available[at]:
             yield found(Code.OVERLOADED, demand=float(rate), capacity=float(rate / use * STABLE))
-        elif self._added_overload(at) > max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk):
+        elif use <= STABLE and self._added_overload(at) > max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk):
             facts = {"demand": float(o.demand[at]), "capacity": float(o.capacity[at])}
             known = facts if all(map(math.isfinite, facts.values())) else {}
             yield found(Code.OVERLOADED, **known, probability=float(o.overload[at]))

@@ -43,7 +43,7 @@ _ARCH_LABEL = "kubernetes.io/arch"
 
 @dataclass(frozen=True, slots=True)
 class HostFit:
-    """How many replicas one node takes by its host, what rules it out, and what is worth saying."""
+    """How many replicas a node takes by its host alone, what rules it out, and what is worth saying."""
 
     replicas_per_node: int
     failures: tuple[Finding, ...] = ()
@@ -69,8 +69,8 @@ def allocatable(instance: InstanceClass) -> HostShape:
     )
 
 
-def host_fit(workload: Workload, need: Need, instance: InstanceClass, offered: HostShape, most: int) -> HostFit:
-    """Host fit of one replica on a class; `most` replicas go on a node by its accelerators."""
+def host_fit(workload: Workload, need: Need, instance: InstanceClass, offered: HostShape) -> HostFit:
+    """Host fit of one replica on a class that offers so much."""
     pod = workload.pod
     memory = pod.memory + pod.shared_memory
     failures = (
@@ -82,7 +82,7 @@ def host_fit(workload: Workload, need: Need, instance: InstanceClass, offered: H
         *_zones(pod, instance),
         *_constraints(pod, instance),
     )
-    by_host = min(_times(offered.cpu, pod.cpu), _times(offered.memory, memory), most)
+    by_host = min(_times(offered.cpu, pod.cpu), _times(offered.memory, memory))
     share = max(pod.cpu / max(offered.cpu, 1), memory / max(offered.memory, 1))
     return HostFit(max(1, by_host), failures, tuple(_unused(workload, need, offered)), share)
 

@@ -108,14 +108,15 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
     available = np.where(reserved, memory.available, visible)
     room = np.where(reserved, capacity / growth, visible / ALLOCATOR_MARGIN)
     stable = peak * STABLE / np.maximum(stream.utilisation, 1e-9)
-    by_load = _exceedance(fleet, room)
+    fits = need <= available
+    by_load = _exceedance(fleet, room, fits)
     by_configuration = _configuration(fleet, of_class)
     spread = np.where(fleet.own & np.isfinite(_measured_tpot(fleet)), _OWN_SIGMA, sigma(asked, fleet.hardware))
     factor = np.exp(_Z95 * spread)
     return Outlook(
         ledger=memory, flow=stream, capacity=np.where(reserved, capacity, np.nan), demand=demand, need=need,
         available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),
-        overload=_exceedance(fleet, np.fmin(room, np.where(np.isnan(stable), np.inf, stable))),
+        overload=_overload(fleet, by_load, np.where(stable < room, stable, np.nan), fits),
         tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
         slo_miss=_slo_miss(fleet, stream, spread), precision=verdicts(asked, fleet.hardware),
         device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
@@ -197,8 +198,16 @@ def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
     return np.asarray(np.maximum(ratio, 1.0) * share)
 
 
-def _exceedance(fleet: _Fleet, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(demand > capacity within each workload's horizon); NaN where there is no tail, 1 where there is no room."""
+def _overload(
+    fleet: _Fleet, by_load: NDArray[np.float64], stable: NDArray[np.float64], fits: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """P(demand beyond what is stable): that of the memory, or of the load where it becomes unstable sooner."""
+    sooner = _exceedance(fleet, stable, fits)
+    return np.where(np.isnan(stable), by_load, np.fmax(by_load, sooner))
+
+
+def _exceedance(fleet: _Fleet, capacity: NDArray[np.float64], fits: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """P(demand > capacity within each workload's horizon); NaN where there is no tail, 1 where today's does not fit."""
     out = np.full(capacity.shape, np.nan)
     tails, rows = [], []
     for i, row in enumerate(fleet.rows):
@@ -211,7 +220,7 @@ def _exceedance(fleet: _Fleet, capacity: NDArray[np.float64]) -> NDArray[np.floa
     hours = np.array([_horizon_days(fleet, i) * 24 for i in rows])
     asked = capacity[rows]
     out[rows] = np.where(np.isnan(asked), np.nan, 1.0)
-    local, columns = np.nonzero(asked > 0)
+    local, columns = np.nonzero((asked > 0) & fits[rows])
     finite = np.minimum(asked[local, columns], 1e15)
     found = exceedances(tails, local.astype(np.intp), finite, hours[local])
     out[np.array(rows)[local], columns] = found
@@ -251,4 +260,4 @@ def _normal(z: NDArray[np.float64]) -> NDArray[np.float64]:
     t = 1.0 / (1.0 + 0.3275911 * x)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     upper = series * np.exp(-(x**2)) / 2
-    return np.where(z > 0, 1.0 - upper, upper)
+    return np.asarray(np.where(z > 0, 1.0 - upper, upper))

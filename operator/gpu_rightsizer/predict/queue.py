@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_rightsizer.predict.memory import sequences
-from gpu_rightsizer.predict.roofline import decode_step, prefill
+from gpu_rightsizer.predict.roofline import INTERFERENCE, decode_step, prefill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown
     share = np.minimum(work.rate * steps.prompt, _MOST_PREFILL)
     batch = _batch(work, hardware, steps.prompt, share, slowdown)
     busiest = np.minimum(batch + _Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
-    tpot = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown / (1 - share)
+    tpot = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown / (1 - INTERFERENCE * share)
     utilisation = work.rate * (steps.prompt + work.output * steps.full / np.maximum(limit, 1e-9))
     longest = np.fmin(work.prompt * _LONG_PROMPT, work.longest)
     first = prefill(work, hardware, longest) * slowdown / (1 - share) + tpot

@@ -84,10 +84,12 @@ def shapes(classes: Sequence[InstanceClass], workloads: Sequence[Workload]) -> S
             shape = Shape(here.accelerator.key, here.accelerator_memory, workload.settings.tensor_parallel)
             found.setdefault(shape, here.accelerator)
     known = tuple(found)
-    return Shapes(known, _hardware(known, list(found.values())), {shape: i for i, shape in enumerate(known)})
+    return Shapes(known, hardware(known, list(found.values())), {shape: i for i, shape in enumerate(known)})
 
 
-def _hardware(known: Sequence[Shape], accelerators: Sequence[Accelerator]) -> Hardware:
+def hardware(known: Sequence[Shape], accelerators: Sequence[Accelerator]) -> Hardware:
+    """Shapes and their accelerators as arrays of one row."""
+
     def scaled(values: list[float | None], unit: float = 1e12) -> NDArray[np.float64]:
         return np.array([np.nan if v is None else v * unit for v in values], dtype=np.float64)[None, :]
 

@@ -81,6 +81,11 @@ _KINDS: dict[str, type[np.generic]] = {
 }  # fmt: skip
 
 
+def engine_code(engine: EngineType) -> int:
+    """Which row of the fitted speeds an engine has."""
+    return _ENGINE.get(engine, ANY_ENGINE)
+
+
 def busy_tpot(world: World) -> tuple[float, float]:
     """Median p95 TPOT (s) and generation rate (tokens/s) of the busiest quarter of blocks; NaN where not measured."""
     tpot, rate = world.observation.tpot, world.observation.generation_rate
@@ -122,7 +127,7 @@ def _settings(world: World) -> dict[str, float]:
     model = world.workload.model
     longest = settings.max_model_len or (np.nan if isinstance(model, Missing) else model.max_context)
     return {
-        "engine": ANY_ENGINE if isinstance(engine, Missing) else _ENGINE.get(engine, ANY_ENGINE),
+        "engine": ANY_ENGINE if isinstance(engine, Missing) else engine_code(engine),
         "pipeline": settings.pipeline_parallel, "utilization": settings.gpu_memory_utilization,
         "batched_tokens": settings.max_num_batched_tokens or np.nan, "sequences": settings.max_num_seqs or np.nan,
         "eager": settings.enforce_eager, "longest": longest,

@@ -16,6 +16,8 @@ from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.models import Confidence
 from gpu_rightsizer.domain.need import (
     Hazard,
+    Idleness,
+    IdleState,
     Need,
     OverheadSource,
     PreallocatedMemory,
@@ -24,7 +26,7 @@ from gpu_rightsizer.domain.need import (
     WeighedIncident,
 )
 from gpu_rightsizer.domain.readings import Signal
-from gpu_rightsizer.domain.workload import Incident, OomKind
+from gpu_rightsizer.domain.workload import Incident, OomKind, ScaleToZeroRules
 from tests.builders import LLAMA_8B, NOW, candidate, incident, missing, need, prediction, tail, workload
 
 PRESENT = candidate("p5.48xlarge")
@@ -114,6 +116,16 @@ def test_unknown_is_low_and_says_what_is_missing_only() -> None:
 
     assert decision.certainty is Certainty.LOW
     assert Code.RISK_MODEL_BASED not in codes(decision.reasons)
+
+
+def test_idleness_is_counted_and_needs_no_model() -> None:
+    rules = ScaleToZeroRules(True, timedelta(minutes=30), timedelta(minutes=5))
+    idle = Idleness(IdleState.IDLE, timedelta(days=9), 1.0)
+
+    sure = decided(needs=need(idleness=idle), scale_to_zero=rules)
+    thin = decided(needs=need(idleness=idle, tier=Tier.T1), scale_to_zero=rules)
+
+    assert (sure.certainty, thin.certainty) == (Certainty.HIGH, Certainty.MEDIUM)
 
 
 # past failures

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
 from gpu_rightsizer.domain.need import Idleness, IdleState
+from gpu_rightsizer.domain.observation import Attribution
 from gpu_rightsizer.domain.readings import MissingReason, Signal
 from gpu_rightsizer.domain.units import gib
 from gpu_rightsizer.domain.workload import ScaleToZeroRules
@@ -22,6 +23,7 @@ from tests.builders import (
     missing,
     need,
     nothing_observed,
+    observation,
     prediction,
     too_slow,
     too_small,
@@ -35,6 +37,17 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.world import World
 
+METRICS: Final = (
+    "vllm:kv_cache_usage_perc",
+    "vllm:num_requests_running",
+    "vllm:num_requests_waiting",
+    "vllm:cache_config_info",
+    "vllm:time_to_first_token_seconds_bucket",
+    "vllm:request_time_per_output_token_seconds_bucket",
+    "DCGM_FI_DEV_FB_USED",
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    "container_memory_working_set_bytes",
+)
 WHEN: Final = datetime(2026, 3, 11, 9, 30, tzinfo=UTC)
 
 _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
@@ -144,7 +157,8 @@ def resize() -> Evaluation:
     """Much too large, with five alternatives, two rejected and an out-of-memory in the past."""
     past = incident(days_ago=259, demand_tokens=120_000.0)
     usual = [candidate(each) for each in LADDER if each.name not in {"g4dn.xlarge", "inf2.xlarge", "g6.xlarge"}]
-    return evaluated(world(incidents=(past,)), need(), *usual, too_small("g4dn.xlarge"), too_slow("g6.xlarge"))
+    seen = replace(observation(), attribution=Attribution("engine: pod, dcgm: exported_pod, host: pod", METRICS, 1, 1))
+    return evaluated(world(seen, incidents=(past,)), need(), *usual, too_small("g4dn.xlarge"), too_slow("g6.xlarge"))
 
 
 def keep() -> Evaluation:

@@ -21,6 +21,7 @@ from gpu_rightsizer.observe.vllm_args import (
 )
 
 VLLM = "vllm/vllm-openai:v0.11.0"
+H100 = "NVIDIA-H100-80GB-HBM3"
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 INSTALLING = f"pip install x && cd /tmp; HF_HOME=/x python3 -m vllm.entrypoints.openai.api_server \\\n  --model {MODEL}"
 
@@ -68,6 +69,10 @@ def manifest(command: list[str], args: list[str], env: list[dict[str, Any]] | No
         manifest(["vllm", "serve", MODEL], ["--port", "8000"]),
         manifest(["/usr/local/bin/vllm"], ["serve", MODEL]),
         manifest(["vllm", "serve"], ["--model", MODEL]),
+        manifest(["vllm", "serve"], ["--port", "8000", MODEL]),
+        manifest(["vllm", "serve"], ["--port=8000", "--trust-remote-code", "--enforce-eager", "-tp", "2", MODEL]),
+        manifest(["vllm", "serve"], ["--served-model-name", "a", "b", "--model", MODEL]),
+        manifest([], ["serve", MODEL]),
         manifest(["python3", "-m", "vllm.entrypoints.openai.api_server"], ["--model", MODEL]),
         manifest(["python", "-u", "-m", "vllm.entrypoints.openai.api_server", "--model", MODEL], []),
         manifest(["vllm", "serve", "$(MODEL)"], [], [{"name": "MODEL", "value": MODEL}]),
@@ -86,7 +91,7 @@ def test_the_model_wherever_it_stands(container: dict[str, Any]) -> None:
     engine = detect_engine(VLLM, command)
     reading = read_settings(engine, command, "")
     assert engine is EngineType.VLLM
-    assert reading.names[:1] == (MODEL,)
+    assert reading.names[:1] == (MODEL,), reading.names
     assert reading.settings.model_name == MODEL
     assert reading.settings.unread == ()
 
@@ -251,19 +256,32 @@ def test_defaults_by_version(image: str, version: str, utilisation: float) -> No
     assert told.explicit == frozenset()
 
 
-def test_limits_depend_on_the_device() -> None:
+@pytest.mark.parametrize(
+    ("memory", "product", "limits"),
+    [
+        (45 * GIB, "NVIDIA-L40S", (256, 2048)),
+        (79 * GIB, "NVIDIA-H100-80GB-HBM3", (1024, 8192)),
+        (80 * GIB, "NVIDIA-A100-SXM4-80GB", (256, 2048)),
+        (10 * GIB, "NVIDIA-H100-80GB-HBM3", (256, 2048)),  # a MIG slice
+    ],
+)
+def test_limits_depend_on_the_device(memory: int, product: str, limits: tuple[int, int]) -> None:
     told = settings("--model", MODEL)
     assert (told.max_num_seqs, told.max_num_batched_tokens) == (None, None)
-    small, large = (with_device_defaults(told, EngineType.VLLM, gib * GIB) for gib in (45, 79))
-    assert (small.max_num_seqs, small.max_num_batched_tokens) == (256, 2048)
-    assert (large.max_num_seqs, large.max_num_batched_tokens) == (1024, 8192)
-    assert with_device_defaults(told, EngineType.VLLM, None) == told
-    assert with_device_defaults(told, EngineType.SGLANG, 79 * GIB) == told
+    placed = with_device_defaults(told, EngineType.VLLM, memory, product)
+    assert (placed.max_num_seqs, placed.max_num_batched_tokens) == limits
+    assert placed.explicit == frozenset()
+    assert with_device_defaults(told, EngineType.SGLANG, memory, product) == told
+
+
+def test_vllm_before_its_rewrite() -> None:
+    placed = with_device_defaults(settings(image="vllm/vllm-openai:v0.6.3"), EngineType.VLLM, 79 * GIB, H100)
+    assert (placed.max_num_seqs, placed.max_num_batched_tokens) == (256, None)
 
 
 def test_what_the_user_set_is_not_a_default() -> None:
     told = settings("--model", MODEL, "--max-num-seqs", "8")
-    known = with_device_defaults(told, EngineType.VLLM, 79 * GIB)
+    known = with_device_defaults(told, EngineType.VLLM, 79 * GIB, H100)
     assert (known.max_num_seqs, known.max_num_batched_tokens) == (8, 8192)
     assert known.explicit == {"max_num_seqs"}
 
@@ -352,5 +370,5 @@ def test_the_hash_changes_with_what_matters(more: tuple[str, ...]) -> None:
 
 def test_the_hash_does_not_depend_on_the_device() -> None:
     told = settings("--model", MODEL)
-    placed = with_device_defaults(told, EngineType.VLLM, 79 * GIB)
+    placed = with_device_defaults(told, EngineType.VLLM, 79 * GIB, H100)
     assert settings_hash(EngineType.VLLM, told) == settings_hash(EngineType.VLLM, placed)
