@@ -21,12 +21,18 @@ LOST_AFTER_S = 13.2 * DAY_S
 IDLE_AFTER_S = 8 * DAY_S
 
 
+KEEP, RESIZE, UNKNOWN = frozenset({"Keep"}), frozenset({"Resize"}), frozenset({"Unknown"})
+RESIZE_OR_KEEP, BLIND = RESIZE | KEEP, KEEP | UNKNOWN | RESIZE  # a blind one may move, but not to less memory
+ZERO = frozenset({"ScaleToZero"})
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An actor, and in words what the reader should look for."""
+    """An actor, in words what the reader should look for, and the actions that would be right."""
 
     actor: Actor
     shows: str
+    expects: frozenset[str]  # the actions that are right
 
 
 def demo_fleet() -> list[Case]:
@@ -49,7 +55,7 @@ def _small_on_large() -> Case:
         "llama-8b", "chat", LLAMA_8B, "p5.48xlarge", args=EngineArgs(max_model_len=16384), seed=11, objective=CHAT,
         family=Family(Diurnal(0.25), Lengths(700, 0.8, 180, 0.7)),
     )  # fmt: skip
-    return Case(Actor(twin), "a small model on p5.48xlarge: a smaller class")
+    return Case(Actor(twin), "a small model on p5.48xlarge: a smaller class", RESIZE)
 
 
 def _tensor_parallel() -> Case:
@@ -58,7 +64,9 @@ def _tensor_parallel() -> Case:
         objective=CHAT, family=Family(Diurnal(0.3), Lengths(900, 0.7, 250, 0.6)),
     )  # fmt: skip
     return Case(
-        Actor(twin, Asked(host=Host("16", "200Gi", "16Gi"))), "70B under tensor parallelism: fewer or cheaper GPUs"
+        Actor(twin, Asked(host=Host("16", "200Gi", "16Gi"))),
+        "70B under tensor parallelism: fewer or cheaper GPUs",
+        RESIZE_OR_KEEP,
     )
 
 
@@ -67,7 +75,7 @@ def _right() -> Case:
         "qwen-7b", "search", QWEN_7B, "g6e.xlarge", args=EngineArgs(max_model_len=8192), seed=13,
         objective=Objective(1.0, 0.05, 0.999), family=Family(Diurnal(0.9), Lengths(900, 0.6, 220, 0.5)),
     )  # fmt: skip
-    return Case(Actor(twin), "rightly sized: Keep")
+    return Case(Actor(twin), "rightly sized: Keep", KEEP)
 
 
 def _diurnal() -> Case:
@@ -76,7 +84,7 @@ def _diurnal() -> Case:
         objective=RELAXED,
         family=Family(Diurnal(0.5, trough_over_peak=0.05, weekend=0.3), Lengths(1200, 0.7, 200, 0.6)),
     )  # fmt: skip
-    return Case(Actor(twin), "quiet nights, busy noons: sized for its peak")
+    return Case(Actor(twin), "quiet nights, busy noons: sized for its peak", RESIZE)
 
 
 def _idle() -> Case:
@@ -84,7 +92,9 @@ def _idle() -> Case:
         "qwen-14b", "lab", QWEN_14B, "g6e.12xlarge", tp=4, args=EngineArgs(max_model_len=8192), seed=15,
         objective=RELAXED, family=Family(Steady(0.05), idle_after_s=IDLE_AFTER_S),
     )  # fmt: skip
-    return Case(Actor(twin, Asked(host=Host("16", "96Gi", "8Gi"))), "nobody asks it anything: scale to zero, priced")
+    return Case(
+        Actor(twin, Asked(host=Host("16", "96Gi", "8Gi"))), "nobody asks it anything: scale to zero, priced", ZERO
+    )
 
 
 def _spiky() -> Case:
@@ -92,7 +102,7 @@ def _spiky() -> Case:
         "llama-8b-rag", "rag", LLAMA_8B, "p4de.24xlarge", args=EngineArgs(max_model_len=32768), seed=16,
         objective=RELAXED, family=Family(Spiky(0.08, 5.0, 3.0, 12.0), Lengths(3000, 0.8, 200, 0.6)),
     )  # fmt: skip
-    return Case(Actor(twin, oom_days_ago=9.0), "bursts and one out-of-memory nine days ago: its ledger")
+    return Case(Actor(twin, oom_days_ago=9.0), "bursts and one out-of-memory nine days ago: its ledger", RESIZE_OR_KEEP)
 
 
 def _under() -> Case:
@@ -100,7 +110,7 @@ def _under() -> Case:
         "qwen-14b-support", "support", QWEN_14B, "g6e.xlarge", args=EngineArgs(max_model_len=8192), seed=17,
         objective=CHAT, family=Family(Diurnal(1.05), Lengths(1100, 0.6, 300, 0.5)),
     )  # fmt: skip
-    return Case(Actor(twin), "under-sized: a larger class, with why")
+    return Case(Actor(twin), "under-sized: a larger class, with why", RESIZE)
 
 
 def _unreadable() -> list[Case]:
@@ -114,8 +124,8 @@ def _unreadable() -> list[Case]:
         knobs=Knobs(engine_loss=((LOST_AFTER_S, float("inf")),), dcgm_loss=((LOST_AFTER_S, float("inf")),)),
     )  # fmt: skip
     return [
-        Case(Actor(blind), "DCGM only: no smaller memory, and what to switch on"),
-        Case(Actor(vanished), "its metrics vanished: Unknown"),
+        Case(Actor(blind), "DCGM only: no smaller memory, and what to switch on", BLIND),
+        Case(Actor(vanished), "its metrics vanished: Unknown", UNKNOWN),
     ]
 
 
@@ -125,4 +135,4 @@ def _eager() -> Case:
         family=Family(Diurnal(0.01), Lengths(4096, 0.2, 30, 0.2, 8192)),
         knobs=Knobs(engine_metrics=False),
     )  # fmt: skip
-    return Case(Actor(twin), "an engine that does not preallocate: judged by FB_USED")
+    return Case(Actor(twin), "an engine that does not preallocate: judged by FB_USED", RESIZE_OR_KEEP)

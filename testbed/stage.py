@@ -1,21 +1,29 @@
 """A cluster on which twins live: nodes and Deployments, their past in Prometheus, their present on an exporter."""
 
 import json
+import os
+import socket
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from testbed import manifests
+from testbed import manifests, tools
 from testbed.cluster.base import Cluster, Object
+from testbed.processes import Processes, free_ports, remove_tree
 from testbed.prometheus import Job, PrometheusServer, Targets
 from testbed.twin.deployment import TwinRun, TwinSpec, simulate
 from testbed.twin.exporter import Exporter, Recording
 from testbed.twin.identity import Pod
 from testbed.twin.series import history, recording
+
+HOST = "127.0.0.1"
+LIVE_SPAN_S = 3 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,8 @@ class Stage:
         self.cluster = cluster
         self.prometheus = prometheus
         self.runs: dict[tuple[str, str], TwinRun] = {}
-        self._open = ExitStack()
+        self._folder = Path(tempfile.mkdtemp(prefix="gpu-rightsizer-stage-"))
+        self.processes = Processes(remove=[self._folder])
 
     def __enter__(self) -> Self:
         return self
@@ -47,14 +56,19 @@ class Stage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the exporters and removes the recording."""
+        self.processes.close()
+        remove_tree(self._folder)
 
     def put_up(self, actors: Sequence[Actor]) -> None:
         """Nodes, namespaces and Deployments, all pods Ready; then their past; then their present, scraped."""
         self._deploy(actors)
         pods = {actor.key: self._pods(actor) for actor in actors}
         for actor in actors:
-            self.runs[actor.key] = simulate(actor.twin)
+            self.runs[actor.key] = simulate(actor.twin, live_span_s=LIVE_SPAN_S)
         now = time.time()
         for actor in actors:
             self.prometheus.push(history(self.runs[actor.key], now, pods[actor.key]))
@@ -79,9 +93,26 @@ class Stage:
         return sorted((_pod(each) for each in found), key=lambda pod: pod.name)
 
     def _play(self, live: Recording) -> None:
-        exporter = self._open.enter_context(Exporter(live))
+        """A process of its own plays the exporters, so that it can outlive this one."""
+        (port,) = free_ports(1)
+        saved = self._folder / "recording"
+        live.save(saved)
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "testbed.twin.exporter",
+            saved,
+            "--host",
+            HOST,
+            "--port",
+            str(port),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(tools.ROOT)}
+        log = self.cluster.logs / "exporter.log"
+        exporter = self.processes.start("exporter", command, log=log, env=environment)
+        self.processes.ready(exporter, lambda: _listens(port), seconds=60)
         jobs: dict[str, list[Targets]] = {}
-        for group in exporter.target_groups():
+        for group in Exporter(live, HOST, port).target_groups():
             labels = dict(group["labels"])
             jobs.setdefault(labels.pop("job"), []).append(Targets(group["targets"], labels))
         for name, groups in jobs.items():
@@ -146,3 +177,8 @@ def _conditions(deployment: Object) -> list[Object]:
 
 def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.processes import Processes, tail
+from testbed.processes import Processes, remove_tree, tail
 
 ROOT = Path(__file__).resolve().parent.parent
 GO_SOURCES = Path(__file__).resolve().parent / "go"
@@ -106,7 +106,10 @@ def _build(package: Package) -> None:
     log.unlink(missing_ok=True)
     _say(f"getting {', '.join(package.programs)} ({package.version}), {package.effort}; log: {log}")
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=package.folder.parent, prefix=".building-") as folder:
+    prefix = f".building-{package.name}-"
+    for stale in package.folder.parent.glob(f"{prefix}*"):  # of a build that was killed: the lock is ours
+        remove_tree(stale)
+    with tempfile.TemporaryDirectory(dir=package.folder.parent, prefix=prefix) as folder:
         made = Path(folder) / package.name
         made.mkdir()
         package.build(made, log)
@@ -288,11 +291,11 @@ def _digest(folder: str) -> str:
 def packages() -> tuple[Package, ...]:
     """Everything the test cluster needs."""
     control_plane = f"{KUBERNETES}-{_digest('controlplane')}"
-    slow = "about 4 minutes on 2 cores the first time"
+    slow = "about 4 minutes on 2 idle cores the first time"
     return (
         Package("controlplane", control_plane, KUBERNETES_PROGRAMS, slow, _build_control_plane),
-        Package("kwok", KWOK, ("kwok",), "about a minute the first time", _build_kwok),
-        Package("helm", HELM, ("helm",), "about 2 minutes the first time", _build_helm),
+        Package("kwok", KWOK, ("kwok",), "about a minute on 2 idle cores the first time", _build_kwok),
+        Package("helm", HELM, ("helm",), "about 2 minutes on 2 idle cores the first time", _build_helm),
         Package("prometheus", "2.42-or-newer", ("prometheus", "promtool"), "a few seconds", _build_prometheus),
     )
 

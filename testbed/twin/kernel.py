@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -171,47 +171,43 @@ def run(
     `events`: times and downtimes in seconds; a negative downtime is a rollout, which keeps the requests and starts
     new counters. Stops at the `max_oom`-th out-of-memory. `single_step` advances by one iteration at a time.
     """
-    arrival, prompt, output = (np.ascontiguousarray(column) for column in requests)
-    count, samples = len(arrival), len(sample_times)
-    edges = np.asarray(INTER_TOKEN_EDGES, dtype=np.float64)
-    times = np.ascontiguousarray(sample_times, dtype=np.float64)
-    event_t, event_down = (np.ascontiguousarray(column, dtype=np.float64) for column in events)
-    raw = Raw(
-        admitted=np.full(count, np.nan),
-        first=np.full(count, np.nan),
-        finished=np.full(count, np.nan),
-        preempted=np.zeros(count, dtype=np.int32),
-        status=np.zeros(count, dtype=np.int8),
-        samples=np.zeros((samples, len(COLUMNS))),
-        itl_counts=np.zeros((samples, len(edges) + 1)),
-        itl_sum=np.zeros(samples),
-        oom_times=np.zeros(MAX_OOM),
-    )
+    arrival, prompt, output = requests
+    raw = _blank(len(arrival), len(sample_times))
     parameters = _parameters(engine, max_oom, single_step)
-    inputs = (arrival.astype(np.float64), prompt.astype(np.int32), output.astype(np.int32))
+    edges = _doubles(np.asarray(INTER_TOKEN_EDGES))
+    columns = (_doubles(arrival), np.ascontiguousarray(prompt, np.int32), np.ascontiguousarray(output, np.int32))
+    times, event_t, event_down = _doubles(sample_times), _doubles(events[0]), _doubles(events[1])
     ooms = _library().twin_run(
         ctypes.byref(parameters),
-        ctypes.c_int64(count),
-        *(_pointer(column) for column in inputs),
-        ctypes.c_int64(samples),
-        _pointer(times),
-        ctypes.c_int64(len(event_t)),
-        _pointer(event_t),
-        _pointer(event_down),
-        ctypes.c_int64(len(edges)),
-        _pointer(edges),
+        *_sized(*columns),
+        *_sized(times),
+        *_sized(event_t, event_down),
+        *_sized(edges),
         ctypes.c_double(end_s),
         *(_pointer(column) for column in (raw.admitted, raw.first, raw.finished, raw.preempted, raw.status)),
         *(_pointer(column) for column in (raw.samples, raw.itl_counts, raw.itl_sum, raw.oom_times)),
     )
+    return replace(raw, oom_times=raw.oom_times[: min(int(ooms), MAX_OOM)])
+
+
+def _blank(requests: int, samples: int) -> Raw:
     return Raw(
-        raw.admitted,
-        raw.first,
-        raw.finished,
-        raw.preempted,
-        raw.status,
-        raw.samples,
-        raw.itl_counts,
-        raw.itl_sum,
-        raw.oom_times[: min(int(ooms), MAX_OOM)],
+        admitted=np.full(requests, np.nan),
+        first=np.full(requests, np.nan),
+        finished=np.full(requests, np.nan),
+        preempted=np.zeros(requests, dtype=np.int32),
+        status=np.zeros(requests, dtype=np.int8),
+        samples=np.zeros((samples, len(COLUMNS))),
+        itl_counts=np.zeros((samples, len(INTER_TOKEN_EDGES) + 1)),
+        itl_sum=np.zeros(samples),
+        oom_times=np.zeros(MAX_OOM),
     )
+
+
+def _doubles(values: Floats) -> Floats:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _sized(*arrays: Floats | Ints) -> tuple[ctypes.c_int64 | ctypes.c_void_p, ...]:
+    """How many entries the arrays have, then the arrays, as kernel.c takes them. The caller keeps them alive."""
+    return (ctypes.c_int64(len(arrays[0])), *(_pointer(array) for array in arrays))

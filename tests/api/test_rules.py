@@ -16,7 +16,7 @@ from tests.api.documents import READERS, document, refusal
 from tests.api.schema import fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gpu_rightsizer.api.wire import Rule
     from testbed.cluster.local import LocalCluster

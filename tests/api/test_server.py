@@ -87,13 +87,17 @@ def test_the_server_fills_in_the_defaults_of_classes_and_policies(api: LocalClus
         ({"mode": "Auto"}, 'spec.mode: Unsupported value: "Auto": supported values: "Off", "Recommend"'),
         (
             {"engine.type": "vllm"},
-            'spec.engine.type: Unsupported value: "vllm": supported values: '
-            + '"VLLM", "SGLang", "TGI", "Triton", "TensorRTLLM", "LlamaCpp", "RayServe", "Custom"',
+            (
+                'spec.engine.type: Unsupported value: "vllm": supported values: '
+                '"VLLM", "SGLang", "TGI", "Triton", "TensorRTLLM", "LlamaCpp", "RayServe", "Custom"'
+            ),
         ),
         (
             {"placement.capacityTypes[]": "Preemptible"},
-            'spec.placement.capacityTypes[0]: Unsupported value: "Preemptible": supported values: '
-            + '"OnDemand", "Reserved", "Spot", "Owned"',
+            (
+                'spec.placement.capacityTypes[0]: Unsupported value: "Preemptible": supported values: '
+                '"OnDemand", "Reserved", "Spot", "Owned"'
+            ),
         ),
         (
             {"targetRef.kind": "Job"},
@@ -103,8 +107,10 @@ def test_the_server_fills_in_the_defaults_of_classes_and_policies(api: LocalClus
         ({"targetRef.name": "x" * 254}, "spec.targetRef.name: Too long: may not be more than 253 bytes"),
         (
             {"placement.replicas.max": 1001},
-            "spec.placement.replicas.max: Invalid value: 1001: "
-            + "spec.placement.replicas.max in body should be less than or equal to 1000",
+            (
+                "spec.placement.replicas.max: Invalid value: 1001: "
+                "spec.placement.replicas.max in body should be less than or equal to 1000"
+            ),
         ),
         (
             {"placement.regions": []},

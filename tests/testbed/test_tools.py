@@ -52,6 +52,9 @@ def test_a_failed_build_leaves_nothing_and_is_tried_again(empty_cache: Path) -> 
 
     package = Package("thing", "v1", ("half",), "a moment", build)
 
+    of_a_killed_build = empty_cache / "bin" / ".building-thing-killed"
+    of_a_killed_build.mkdir(parents=True)
+
     with pytest.raises(ToolMissing, match="as asked"):
         tools.ensure(package)
     assert not package.there()

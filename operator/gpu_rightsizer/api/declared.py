@@ -88,7 +88,7 @@ def _price(spec: PriceSpec) -> Price:
         hourly=UsdPerHour(parse_usd(spec.hourly_usd)),
         commitment=spec.commitment,
         as_of=date.fromisoformat(spec.as_of) if spec.as_of else UNDATED,
-        source=spec.source,
+        source=spec.source or "",
         overhead=parse_percent(spec.overhead),
     )
 

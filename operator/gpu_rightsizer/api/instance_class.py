@@ -167,9 +167,11 @@ class PriceSpec(Wire):
         Field(description="The day the price was read, for example `2026-07-20`. When absent: not stated."),
     ] = None
     source: Annotated[
-        FreeText,
-        Field(description="Where the price was read, for example an address or a contract number. Empty: not stated."),
-    ] = ""
+        FreeText | None,
+        Field(
+            description="Where the price was read, for example an address or a contract number. When absent: not stated."
+        ),
+    ] = None
 
 
 class InstanceClassSpec(Wire):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from gpu_rightsizer.domain.units import Bytes, Millicores
@@ -164,7 +164,7 @@ def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC to the second: `2026-07-20T08:30:00Z`. The moment has to carry its zone."""
     if moment.tzinfo is None:
         raise BadValue("a time without its zone is not a time")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _exact(number: Decimal | float) -> Decimal:
@@ -175,7 +175,7 @@ def _exact(number: Decimal | float) -> Decimal:
 
 
 def _ceiling(number: Decimal) -> int:
-    return int(-(-number // 1))
+    return int(number.to_integral_value(ROUND_CEILING))
 
 
 def _plain(number: Decimal) -> str:

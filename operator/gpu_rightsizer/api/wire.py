@@ -101,7 +101,7 @@ class Wire(BaseModel):
         return self
 
     def to_wire(self) -> dict[str, Any]:  # JSON
-        """The object as the API server stores it: what is unknown or empty is absent."""
+        """The object as the API server stores it: what is unknown is absent, and so are empty lists."""
         filled: dict[str, Any] = _filled(self.model_dump(mode="json", by_alias=True, exclude_none=True))
         return filled
 
@@ -112,10 +112,9 @@ class Wire(BaseModel):
 
 
 def _filled(value: Any) -> Any:
-    """Without the empty objects and lists inside."""
+    """Without the empty lists inside. An empty object stays: a user who writes one means something by it."""
     if isinstance(value, dict):
-        inside = {key: _filled(child) for key, child in value.items()}
-        return {key: child for key, child in inside.items() if child not in ({}, [])}
+        return {key: _filled(child) for key, child in value.items() if child != []}
     return [_filled(child) for child in value] if isinstance(value, list) else value
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 BANDWIDTH_LIMIT = 0.8  # of the memory interface's time: the practical maximum
 COMPUTE_LIMIT = 0.9
-_SHRUNK = 0.8  # weight of the measured ratio's logarithm: the rest is the scatter of one workload
 _LARGEST = 3.0
 
 # Upper edges of vLLM's inter-token latency histogram, seconds (vllm/v1/metrics/loggers.py): a quantile read from it
@@ -51,7 +50,7 @@ def slowdown(
     predicted = flow(busy, hardware.at(at), present, np.ones_like(tpot)).tpot
     usable = (here >= 0)[:, None] & np.isfinite(predicted) & np.isfinite(tpot) & (predicted > 0)
     ratio = _proven(np.where(usable, tpot, 1.0), np.where(usable, predicted, 1.0))
-    return np.where(usable, np.clip(ratio**_SHRUNK, 1.0, _LARGEST), 1.0)
+    return np.where(usable, np.minimum(ratio, _LARGEST), 1.0)
 
 
 def device_use(needs: Sequence[Need], work: Work, hardware: Hardware, here: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -77,7 +76,6 @@ def _or_nan(value: float | None) -> float:
 
 
 def _proven(measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The ratio that the histogram proves: none where the prediction lies in the measured bucket or above it."""
+    """The least ratio that the histogram proves: 1 where the prediction lies in the measured bucket or above it."""
     below = _EDGES[np.clip(np.searchsorted(_EDGES, measured, side="left") - 1, 0, len(_EDGES) - 1)]
-    middle = np.sqrt(np.maximum(below, 1e-9) * measured)
-    return np.where(predicted >= below, 1.0, middle / predicted)
+    return np.maximum(below / predicted, 1.0)

@@ -55,7 +55,10 @@ def test_the_line_of_the_api_page() -> None:
     [
         (
             keep,
-            "g6.xlarge x1: keep, no cheaper class holds (configurations considered: 1), OOM risk 0.1% in 30d (model-based)",
+            (
+                "g6.xlarge x1: keep, no cheaper class holds (configurations considered: 1), "
+                "OOM risk 0.1% in 30d (model-based)"
+            ),
         ),
         (unknown, "p5.48xlarge x1: unknown, no usable metrics for KvDemand (no series for these pods): pod-a"),
         (
@@ -71,7 +74,10 @@ def test_the_line_of_the_api_page() -> None:
         ),
         (
             grow,
-            "g6.xlarge x1 -> g6e.xlarge x1, too small now, costs $1.06/h more, OOM risk 0.1% in 30d (now 0.1%, model-based)",
+            (
+                "g6.xlarge x1 -> g6e.xlarge x1, too small now, costs $1.06/h more, "
+                "OOM risk 0.1% in 30d (now 0.1%, model-based)"
+            ),
         ),
         (
             shared_node,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from gpu_rightsizer.domain.engines import EngineSettings
@@ -10,7 +12,8 @@ from gpu_rightsizer.predict.case import Case, kv_room
 from tests import builders as make
 from tests.unit.predict.support import found
 
-TWO_THOUSAND = 2048 + 256  # tokens a request of the worked example holds
+if TYPE_CHECKING:
+    from gpu_rightsizer.domain.hardware import Accelerator
 
 
 @pytest.mark.parametrize(
@@ -18,7 +21,7 @@ TWO_THOUSAND = 2048 + 256  # tokens a request of the worked example holds
     [(make.L4, 12), (make.A10G, 12), (make.L40S, 93), (make.A100_40, 66), (make.A100_80, 200), (make.H100, 200)],
     ids=lambda value: getattr(value, "key", value),
 )
-def test_concurrency_by_memory_of_the_worked_example(accelerator: make.Accelerator, sequences: int) -> None:
+def test_concurrency_by_memory_of_the_worked_example(accelerator: Accelerator, sequences: int) -> None:
     """8B in bf16 at 2k of context; the example's own overhead is not published, ours costs up to a fifth."""
     settings = EngineSettings(max_num_batched_tokens=2048, max_num_seqs=256, max_model_len=8192)
     room = kv_room(Case(make.LLAMA_8B, accelerator, settings=settings)).expected / 2048
@@ -37,7 +40,7 @@ def test_concurrency_by_memory_of_the_worked_example(accelerator: make.Accelerat
     ],
 )
 def test_published_start_ups_are_foretold(
-    accelerator: make.Accelerator, ranks: int, model: ModelArchitecture, dtype: WeightDtype, starts: int
+    accelerator: Accelerator, ranks: int, model: ModelArchitecture, dtype: WeightDtype, starts: int
 ) -> None:
     settings = EngineSettings(tensor_parallel=ranks, weight_dtype=dtype, max_num_batched_tokens=2048, max_num_seqs=256)
     room = kv_room(Case(model, accelerator, settings=settings))

@@ -1,0 +1,191 @@
+"""`make demo`: ten real-shaped workloads, the operator, and what it says about each, held against the ground truth.
+
+KEEP=1 leaves everything running and says how to end it. `--record FOLDER` also writes what was printed, for the README.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from testbed import tools
+from testbed.agreement import Advice, Judgement, judge
+from testbed.cases import Case, demo_fleet
+from testbed.cluster.base import Cluster, Object
+from testbed.cluster.choose import start_cluster
+from testbed.helm import Helm
+from testbed.manifests import inference_deployment
+from testbed.operator_process import NAMESPACE, OperatorProcess, wait_for_advice
+from testbed.prometheus import PrometheusServer
+from testbed.stage import Stage
+
+CHART = tools.ROOT / "helm" / "gpu-rightsizer"
+SHOWN = ("chat", "llama-8b")
+COLUMNS = "namespace"
+
+
+@dataclass(slots=True)
+class Transcript:
+    """What a person would have typed and seen, section by section."""
+
+    folder: Path | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def say(self, text: str = "") -> None:
+        """Print."""
+        print(text, flush=True)
+
+    @contextlib.contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        """Announce a step and say how long it took."""
+        self.say(f"-- {what} ...")
+        began = time.monotonic()
+        yield
+        self.say(f"   {time.monotonic() - began:.0f} s")
+
+    def ran(self, name: str, command: str, output: str) -> None:
+        """A command and what it printed, kept under `name`."""
+        text = f"$ {command}\n{output.rstrip()}\n"
+        self.say(f"\n{text}")
+        if self.folder is not None:
+            (self.folder / f"{name}.txt").write_text(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 when what the operator says agrees with the twins, 1 when it does not."""
+    parser = argparse.ArgumentParser(prog="python -m testbed.demo", description=__doc__)
+    parser.add_argument("--record", type=Path, help="also write each command and its output into this folder")
+    options = parser.parse_args(argv)
+    if options.record:
+        options.record.mkdir(parents=True, exist_ok=True)
+    transcript = Transcript(options.record)
+    with contextlib.ExitStack() as stack:
+        with transcript.step("the tools: etcd, kube-apiserver, kwok, Helm, Prometheus"):
+            tools.main([])
+        with transcript.step("a cluster and a Prometheus"):
+            cluster = stack.enter_context(start_cluster("local"))
+            prometheus = stack.enter_context(PrometheusServer())
+            stage = stack.enter_context(Stage(cluster, prometheus))
+        return _play(stack, transcript, cluster, prometheus, stage)
+
+
+def _play(
+    stack: contextlib.ExitStack, transcript: Transcript, cluster: Cluster, prometheus: PrometheusServer, stage: Stage
+) -> int:
+    cases = demo_fleet()
+    with transcript.step(f"{len(cases)} workloads with 14 days of history"):
+        stage.put_up([case.actor for case in cases])
+    with transcript.step("helm install gpu-rightsizer (CRDs, RBAC, policies)"):
+        install(cluster, prometheus.url)
+    with transcript.step(f"kubectl apply: {len(cases)} InferenceDeployments"):
+        cluster.apply([inference_deployment(case.actor.twin, case.actor.asked) for case in cases])
+    with transcript.step("the operator's first cycle, under the chart's ServiceAccount"):
+        operator = stack.enter_context(OperatorProcess(cluster, prometheus.url))
+        operator.wait_ready()
+        wait_for_advice(cluster, len(cases))
+    _show(transcript, cluster)
+    judgements = [judge(case, _advice(cluster, case)) for case in cases]
+    _compare(transcript, judgements)
+    _look_further(transcript)
+    if os.environ.get("KEEP"):
+        _keep(transcript, cluster, prometheus, stage, operator)
+        stack.pop_all()
+    wrong = [each for each in judgements if not each.agrees]
+    transcript.say(f"\n{len(judgements) - len(wrong)} of {len(judgements)} agree with the ground truth.")
+    return 1 if wrong else 0
+
+
+def install(cluster: Cluster, prometheus_url: str) -> None:
+    """Install the chart; on a control plane without kubelets its Deployment has no replicas."""
+    values = {"prometheus.url": prometheus_url, "replicas": "0"}
+    Helm(cluster).install("gpu-rightsizer", CHART, "--create-namespace", namespace=NAMESPACE, values=values)
+
+
+def _advice(cluster: Cluster, case: Case) -> Advice:
+    twin = case.actor.twin
+    return Advice.read(cluster.get("inferencedeployment", twin.name, namespace=twin.namespace))
+
+
+def _show(transcript: Transcript, cluster: Cluster) -> None:
+    namespace, name = SHOWN
+    get = "kubectl get infd -A"
+    transcript.ran("get", get, cluster.kubectl("get", "infd", "-A"))
+    found = cluster.get("inferencedeployment", name, namespace=namespace)
+    path = r"jsonpath={.metadata.annotations.gpu-rightsizer\.dev/summary}"
+    summary = found["metadata"]["annotations"]["gpu-rightsizer.dev/summary"]
+    transcript.ran("summary", f"kubectl get infd {name} -n {namespace} -o '{path}'", summary)
+    describe = cluster.kubectl("describe", "infd", name, "-n", namespace)
+    transcript.ran("describe", f"kubectl describe infd {name} -n {namespace}", _without_noise(describe))
+
+
+def _without_noise(described: str) -> str:
+    """Without the annotation that repeats the recommendation as JSON in one long line."""
+    kept = [line for line in described.splitlines() if "gpu-rightsizer.dev/recommendation:" not in line]
+    skipping, lines = False, []
+    for line in kept:
+        if line.strip().startswith('{"schema"'):
+            continue
+        skipping = line.startswith("  Managed Fields:") or (skipping and line.startswith("    "))
+        if not skipping:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _compare(transcript: Transcript, judgements: Sequence[Judgement]) -> None:
+    rows = [("WORKLOAD", "CASE", "SAYS", "GROUND TRUTH", "")]
+    rows += [
+        (each.name, each.shows, each.says, each.truth, "ok" if each.agrees else "DISAGREES") for each in judgements
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    transcript.say("\nHeld against the twins, which know what would have happened on every class:\n")
+    transcript.say("\n".join(lines))
+    if transcript.folder is not None:
+        (transcript.folder / "truth.txt").write_text("\n".join(lines) + "\n")
+
+
+def _look_further(transcript: Transcript) -> None:
+    namespace, name = SHOWN
+    transcript.say(
+        "\nLook further (KEEP=1 make demo leaves all of it running):\n"
+        "  kubectl get infd -A -o wide                      the reason and the evidence tier of each\n"
+        f"  kubectl get infd {name} -n {namespace} -o yaml            everything, as machines read it\n"
+        "  kubectl explain infd.spec.slo                    what may be asked for\n"
+        "  kubectl get events -A --field-selector reason=RecommendationChanged"
+    )
+
+
+def _keep(
+    transcript: Transcript, cluster: Cluster, prometheus: PrometheusServer, stage: Stage, operator: OperatorProcess
+) -> None:
+    pids = [each.processes.detach() for each in (operator, stage)] + [prometheus.detach(), _detach(cluster)]
+    kubectl = tools.program("kubectl")
+    transcript.say(
+        f"\nIt keeps running:\n  export KUBECONFIG={cluster.admin_kubeconfig}\n"
+        f"  alias kubectl={kubectl}\n  Prometheus: {prometheus.url}\n"
+        f"End it with:\n  kill {' '.join(map(str, pids))}"
+    )
+
+
+def _detach(cluster: Cluster) -> int:
+    detach = getattr(cluster, "detach")  # noqa: B009 - both kinds have it, the protocol does not ask for it
+    pid: int = detach()
+    return pid
+
+
+def status_of(cluster: Cluster, case: Case) -> Object:
+    """The status of a case's InferenceDeployment."""
+    twin = case.actor.twin
+    found: Object = json.loads(cluster.kubectl("get", "infd", twin.name, "-n", twin.namespace, "-o", "json")).get(
+        "status", {}
+    )
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
