@@ -59,12 +59,12 @@ def keep_rules(value: Any) -> Any:
     if "exclude" in repaired:
         taken = {"*", *repaired.get("include", [])}
         repaired["exclude"] = [glob for glob in repaired["exclude"] if glob not in taken]
-    if "effect" in repaired or repaired.get("operator") in ("Exists", "Equal"):
-        repaired = {"key": "gpu"} | {key: child for key, child in repaired.items() if key not in ("key", "value")}
+    if "tolerations" in repaired:
+        repaired["tolerations"] = [{**each, "key": "gpu", "value": ""} for each in repaired["tolerations"]]
     if repaired.get("operator") in ("In", "NotIn"):
         repaired["values"] = repaired.get("values") or ["x"]
-    if repaired.get("operator") in ("Exists", "DoesNotExist"):
-        repaired.pop("values", None)
+    elif "values" in repaired:
+        del repaired["values"]
     return repaired
 
 

@@ -58,12 +58,15 @@ def installed(clean: LocalCluster, releases: Helm) -> LocalCluster:
 
 
 def _remove_everything(cluster: Cluster) -> None:
-    """Whatever an earlier test left, in whatever state."""
+    """Whatever an earlier test left, in whatever state; our namespace stays, since ending one takes five seconds."""
     for release in (RELEASE, "other"):
         with contextlib.suppress(HelmError):  # it was not installed
             Helm(testbed.helm.Helm(cluster)).uninstall(release)
-    gone = "--ignore-not-found", "--timeout=60s"
-    cluster.kubectl("delete", CLUSTER_KINDS, "-l", OURS, *gone)
-    cluster.kubectl("delete", "namespace", NAMESPACE, "chat", "search", *gone, seconds=70)
+    gone = "--ignore-not-found", "--timeout=150s"
+    cluster.kubectl("delete", CLUSTER_KINDS, "-l", OURS, *gone, seconds=160)
+    cluster.kubectl(
+        "delete", "all,leases,inferencedeployments", "--all", "-n", NAMESPACE, check=False
+    )  # kinds may miss
+    cluster.kubectl("delete", "namespace", "chat", "search", *gone, seconds=160)
     names = [f"customresourcedefinition/{path.stem.split('_')[1]}.gpu-rightsizer.dev" for path in crd_files()]
-    cluster.kubectl("delete", *names, *gone, seconds=70)
+    cluster.kubectl("delete", *names, *gone, seconds=160)

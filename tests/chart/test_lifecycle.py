@@ -227,5 +227,5 @@ def test_the_manifest_installs_without_helm(clean: LocalCluster) -> None:
     assert "Warning" not in clean.kubectl(
         "apply", "--server-side", "--dry-run=server", "-f", str(ROOT / "manifests" / "install.yaml"), check=False
     )
-    clean.kubectl("delete", "-f", str(ROOT / "manifests" / "install.yaml"), "--timeout=60s", seconds=70)
+    clean.kubectl("delete", "-f", str(ROOT / "manifests" / "install.yaml"), "--timeout=150s", seconds=160)
     assert crds(clean) == {}

@@ -168,9 +168,7 @@ class PriceSpec(Wire):
     ] = None
     source: Annotated[
         FreeText | None,
-        Field(
-            description="Where the price was read, for example an address or a contract number. When absent: not stated."
-        ),
+        Field(description="Where the price was read, for example a contract number. When absent: not stated."),
     ] = None
 
 

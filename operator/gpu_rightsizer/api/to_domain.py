@@ -46,12 +46,12 @@ def _p95(limits: Percentiles | None) -> str | None:
 
 # The descriptions of the fields name the same built-in figures. 2 s to the first token is the limit of MLPerf
 # Inference's Llama-2-70B server scenario; 100 ms a token is ten a second, about twice as fast as people read.
-TTFT: Final = Figure[timedelta](lambda slo: _p95(slo.ttft), parse_duration, min, "2s")
-TPOT: Final = Figure[timedelta](lambda slo: _p95(slo.tpot), parse_duration, min, "100ms")
-ATTAINMENT: Final = Figure[Decimal](lambda slo: slo.attainment, parse_percent, max, "99.9%")
-MAX_OOM_RISK: Final = Figure[Decimal](lambda slo: slo.max_oom_risk, parse_percent, min, "1%")
-HORIZON: Final = Figure[timedelta](lambda slo: slo.horizon, parse_duration, max, "30d")
-OOM_COST: Final = Figure[Decimal](lambda slo: slo.oom_cost, parse_usd, max, "2000")
+TTFT: Final[Figure[timedelta]] = Figure(lambda slo: _p95(slo.ttft), parse_duration, min, "2s")
+TPOT: Final[Figure[timedelta]] = Figure(lambda slo: _p95(slo.tpot), parse_duration, min, "100ms")
+ATTAINMENT: Final[Figure[Decimal]] = Figure(lambda slo: slo.attainment, parse_percent, max, "99.9%")
+MAX_OOM_RISK: Final[Figure[Decimal]] = Figure(lambda slo: slo.max_oom_risk, parse_percent, min, "1%")
+HORIZON: Final[Figure[timedelta]] = Figure(lambda slo: slo.horizon, parse_duration, max, "30d")
+OOM_COST: Final[Figure[Decimal]] = Figure(lambda slo: slo.oom_cost, parse_usd, max, "2000")
 
 
 @dataclass(frozen=True, slots=True)
