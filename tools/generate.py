@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
 from gpu_rightsizer.api.crd import crd_files  # noqa: E402 - the source roots have to be on the path first
-from tools import chart_readme, render_manifests  # noqa: E402
+from tools import chart_readme, crd_reference, render_manifests  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,7 @@ def crds() -> Files:
 
 GENERATORS: tuple[Generator, ...] = (
     Generator("crds", CRD_FOLDERS, crds),
+    Generator("api-reference", (crd_reference.PAGE,), crd_reference.rendered),
     Generator("chart-readme", ("helm/gpu-rightsizer/README.md",), chart_readme.rendered),
     Generator("manifests", ("manifests/install.yaml", "manifests/monitoring"), render_manifests.rendered),
 )

@@ -65,6 +65,10 @@ class Cluster(Protocol):
         """Every object under an API path (paged); raises Unavailable, or Rejected (starting with the code)."""
         ...
 
+    async def exists(self, path: str) -> bool:
+        """Whether an API path can be listed."""
+        ...
+
     async def apply_status(
         self, namespace: str, name: str, resource_version: str, status: Mapping[str, object]
     ) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.api.wire import Rule
     from testbed.cluster.local import LocalCluster
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("local-cluster")]
 
 # -- rules on a single value ----------------------------------------------------------------------------------------
 

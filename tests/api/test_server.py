@@ -14,7 +14,7 @@ from tests.api.schema import fields, is_item
 if TYPE_CHECKING:
     from testbed.cluster.local import LocalCluster
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("local-cluster")]
 
 NOW = "2026-07-20T08:30:00Z"
 STATUS = {

@@ -68,5 +68,19 @@ def _remove_everything(cluster: Cluster) -> None:
         "delete", "all,leases,inferencedeployments", "--all", "-n", NAMESPACE, check=False
     )  # kinds may miss
     cluster.kubectl("delete", "namespace", "chat", "search", *gone, seconds=160)
+    list_kinds(cluster)
     names = [f"customresourcedefinition/{path.stem.split('_')[1]}.gpu-rightsizer.dev" for path in crd_files()]
     cluster.kubectl("delete", *names, *gone, seconds=160)
+
+
+def list_kinds(cluster: Cluster) -> None:
+    """List our kinds, as a running operator does, so that the API server has their storage ready.
+
+    API server 1.36.3 can keep a definition for ever when it is deleted before anybody listed its objects: its own
+    clean-up meets `storage is (re)initializing` (crd_finalizer.go in its log) and does not always come back.
+    """
+    for each in cluster.objects("customresourcedefinitions"):
+        cluster.eventually(
+            lambda name=each["metadata"]["name"]: cluster.kubectl("get", name, "-A", "-o", "json"),
+            what=f"the storage of {each['metadata']['name']}",
+        )

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from testbed.cluster.local import LocalCluster
+from tests.chart.conftest import list_kinds
 from tests.chart.helm import NAMESPACE, RELEASE, Helm
 from tests.chart.test_lifecycle import SAMPLE, crds
 
 pytestmark = pytest.mark.e2e
 
-# Deleting takes a second or two; the API server looks again after a minute where its own clean-up of a kind was disturbed.
+# Deleting takes a second or two; the rest is for a busy machine.
 PATIENCE = "--timeout=90s"
 SECONDS = 100.0
 
@@ -24,6 +25,7 @@ def objects(cluster: LocalCluster, _: Helm) -> None:
 
 
 def definitions(cluster: LocalCluster, _: Helm) -> None:
+    list_kinds(cluster)
     cluster.kubectl("delete", "crd", *crds(cluster), PATIENCE, seconds=SECONDS)
 
 

@@ -10,6 +10,7 @@ import yaml
 from testbed.cluster.base import KubectlError
 from testbed.cluster.local import LocalCluster
 from testbed.helm import HelmError
+from tests.chart.conftest import list_kinds
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, ROOT, Helm, Object, crd_files, sets
 
 pytestmark = pytest.mark.e2e
@@ -227,5 +228,6 @@ def test_the_manifest_installs_without_helm(clean: LocalCluster) -> None:
     assert "Warning" not in clean.kubectl(
         "apply", "--server-side", "--dry-run=server", "-f", str(ROOT / "manifests" / "install.yaml"), check=False
     )
+    list_kinds(clean)
     clean.kubectl("delete", "-f", str(ROOT / "manifests" / "install.yaml"), "--timeout=150s", seconds=160)
     assert crds(clean) == {}

@@ -84,6 +84,9 @@ def cases(draw: st.DrawFn) -> tuple[Workload, Need, list[Candidate]]:
         predicted=prediction(oom_probability=draw(st.none() | st.floats(0, 0.3))),
     )
     others = [each for each in options if not is_present(each, present)]
+    if draw(st.booleans()):
+        limits = prediction(oom_probability=draw(st.floats(0, 0.02)))
+        others.append(candidate(here, engine_args={"--max-num-seqs": "32"}, predicted=limits))
     if draw(st.integers(0, 9)):
         others.insert(draw(st.integers(0, len(others))), present)
     return there, draw(needs()), others

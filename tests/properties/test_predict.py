@@ -36,11 +36,10 @@ def candidates_of(world: World) -> tuple[Candidate, ...]:
 
 
 def totals(where: Configuration) -> tuple[float, ...]:
-    """Memory of one device; memory, bandwidth and arithmetic of a replica; replicas."""
+    """Memory, bandwidth and arithmetic of a replica; replicas."""
     device, count = where.instance.accelerator, where.accelerators
-    memory = where.instance.accelerator_memory
-    figures = (device.bandwidth_gbps or 0.0, device.tflops_bf16 or 0.0)
-    return (memory, memory * count, *(f * count for f in figures), where.replicas)
+    figures = (where.instance.accelerator_memory, device.bandwidth_gbps or 0.0, device.tflops_bf16 or 0.0)
+    return (*(f * count for f in figures), where.replicas)
 
 
 @settings(max_examples=80, deadline=None)
@@ -72,12 +71,14 @@ def test_what_is_held_back_is_never_decided(workload: Workload, observed: Observ
         assert all(a >= b for a, b in zip(totals(decision.target.configuration), now, strict=True))
     if need.memory_holds and decision.action is Action.RESIZE and decision.current is not None:
         assert decision.target is not None
-        assert totals(decision.target.configuration)[0] >= totals(decision.current.configuration)[0]
+        there, here = decision.target.configuration.instance, decision.current.configuration.instance
+        assert there.accelerator_memory >= here.accelerator_memory
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    some.observation_arguments(), st.sampled_from(("kv_demand", "generation_rate", "kv_pool", "prompt_rate", "running"))
+    some.observation_arguments(),
+    st.sampled_from(("kv_demand", "generation_rate", "kv_pool", "prompt_rate", "running")),
 )
 def test_one_missing_signal_stops_a_downsize(arguments: dict[str, Any], name: str) -> None:
     gone = Missing(some._SIGNAL[name], MissingReason.NO_SERIES)
@@ -105,7 +106,9 @@ def test_more_memory_and_bandwidth_rules_out_nothing_by_physics(arguments: dict[
         for c in predict([world], estimate([world], make.NOW), classes)[0][1:]
     }
 
-    assert found["larger"] <= found["plain"]
+    assert found["plain"] or not found["larger"]
+    if Code.OVERLOADED not in found["plain"]:
+        assert found["larger"] <= found["plain"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -113,9 +113,9 @@ class KubeCluster:
             query = {"limit": str(PAGE), "continue": token}
 
     async def exists(self, path: str) -> bool:
-        """Whether an API path answers (used to wait for our own CRDs)."""
+        """Whether an API path can be listed (used to wait for our own CRDs)."""
         try:
-            await self.request("GET", path)
+            await self.request("GET", path, query={"limit": "1"})
         except Rejected:
             return False
         return True

@@ -73,13 +73,19 @@ def _read(model: type[M], raw: Mapping[str, Any]) -> Stored[M]:
     try:
         return Stored(model.from_wire(raw))
     except ValidationError as error:
-        errors = error.errors(include_url=False)
+        errors = _own_errors(error.errors(include_url=False))
     invalid = [_problem(each) for each in errors if each["loc"][:1] != ("status",)]
     if invalid:
         raise InvalidSpec(invalid)
     kept = dict(raw) | {"status": _without(raw["status"], [each["loc"][1:] for each in errors])}
     lost = sorted({_problem(each) for each in errors})
     return Stored(model.from_wire(kept), tuple(lost))
+
+
+def _own_errors(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Less the complaint that a list is too short where only its entries are broken."""
+    parents = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in parents]
 
 
 def _without(status: Any, locations: Sequence[Location]) -> JsonSchema:
@@ -134,5 +140,5 @@ _WORDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "model_type": lambda _: "must be an object",
     "model_attributes_type": lambda _: "must be an object",
     "dict_type": lambda _: "must be an object",
-    "list_type": lambda _: "must be a list",
+    "tuple_type": lambda _: "must be a list",
 }

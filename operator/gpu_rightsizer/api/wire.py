@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from types import NoneType
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
@@ -58,9 +59,9 @@ class Text:
         """Length first, then the rules, then the pattern."""
         bounded = core_schema.str_schema(min_length=self.min_length, max_length=self.max_length)
         ruled = core_schema.no_info_after_validator_function(self._ruled, bounded)
-        if not self.pattern:
-            return ruled
-        return core_schema.chain_schema([ruled, core_schema.str_schema(pattern=self.pattern)])
+        patterned = core_schema.str_schema(pattern=self.pattern or None)
+        text = core_schema.chain_schema([ruled, patterned])
+        return core_schema.nullable_schema(text) if NoneType in get_args(source) else text
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         """Plain string keywords plus the CEL."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import click
+from typing_extensions import override
 
 from gpu_rightsizer.ports import Rejected, Unavailable
 
@@ -16,11 +17,12 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LOG_LEVELS = click.Choice(["debug", "info", "warning", "error"])
 
 
-class DurationType(click.ParamType):
+class DurationType(click.ParamType[timedelta]):
     """`30s`, `5m`, `1h30m`."""
 
     name = "duration"
 
+    @override
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Raises the usage error that shows the form."""
         if isinstance(value, timedelta):
@@ -51,8 +53,9 @@ def cli() -> None:
 @click.option("--once", is_flag=True, help="Do one whole cycle and exit.")
 @click.option(
     "--cluster-matcher",
-    default="",
-    help='A matcher for every query when one store holds several clusters: cluster="a".',
+    "cluster_matchers",
+    multiple=True,
+    help='For every query, when one store holds several clusters: cluster="a"; may be repeated.',
 )
 @click.option("--prometheus-bearer-token-file", type=click.Path(path_type=Path), help="Read again for every request.")
 @click.option(
@@ -80,7 +83,10 @@ def run(once: bool, log_level: str, **options: object) -> None:
     from gpu_rightsizer.controller import wiring
 
     wiring.configure_logging(log_level)
-    settings = wiring.settings_from(options)
+    try:
+        settings = wiring.settings_from(options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     wiring.run_once(settings) if once else wiring.run_for_ever(settings)
 
 

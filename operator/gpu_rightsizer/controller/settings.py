@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpu_rightsizer.adapters.prometheus import PrometheusSettings
+    from gpu_rightsizer.adapters.prometheus_session import PrometheusSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Settings:
     prometheus: PrometheusSettings
     namespaces: tuple[str, ...] = ()
     interval: timedelta = timedelta(minutes=5)
-    cluster_matcher: str = ""  # a PromQL matcher put into every query, for example cluster="prod-1"
+    cluster_matchers: tuple[tuple[str, str], ...] = ()  # label and value, put into every query
     lease_namespace: str = "gpu-rightsizer"
     lease_name: str = "gpu-rightsizer"
     identity: str = "gpu-rightsizer"

@@ -125,7 +125,7 @@ class Query:
     instant: bool = False
     weight: int = 4
 
-    def promql(self, scope: Scope = Scope()) -> str:  # noqa: B008  (frozen)
+    def promql(self, scope: Scope) -> str:
         """The whole expression."""
         return " or ".join(f"({part.promql(scope)})" for part in self.parts)
 

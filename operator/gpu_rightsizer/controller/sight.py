@@ -1,0 +1,95 @@
+"""What is seen of the fleet through Prometheus: asks what is new, remembers the window, reads it into Observations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gpu_rightsizer.adapters.prometheus import PrometheusMetrics
+from gpu_rightsizer.observe import samples as window
+from gpu_rightsizer.observe.queries import BLOCK_SECONDS, Scope
+from gpu_rightsizer.observe.reading import observe
+from gpu_rightsizer.ports import Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gpu_rightsizer.controller.settings import Settings
+    from gpu_rightsizer.domain.observation import Observation
+    from gpu_rightsizer.domain.workload import Workload
+    from gpu_rightsizer.observe.membership import Membership
+    from gpu_rightsizer.observe.samples import Ask, Samples
+    from gpu_rightsizer.ports import Answer, Metrics
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+
+
+@dataclass(slots=True)
+class Sight:
+    """One store. The counters are those of the last cycle."""
+
+    metrics: Metrics
+    matchers: tuple[tuple[str, str], ...] = ()
+    queries: int = 0
+    samples: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    _window: Samples | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, settings: Settings) -> Iterator[Sight]:
+        """A Sight of the installation's store; closes its threads afterwards."""
+        metrics = PrometheusMetrics(settings.prometheus)
+        try:
+            yield cls(metrics, settings.cluster_matchers)
+        finally:
+            metrics.close()
+
+    async def see(self, workloads: Sequence[Workload], membership: Membership, now: datetime) -> list[Observation]:
+        """Ask, remember, read. A query that fails makes its signals unknown this cycle, never old ones fresh."""
+        self.queries, self.samples, self.failures = 0, 0, {}
+        seen = window.advanced(self._window or window.empty(now), now)
+        if workloads:
+            scope = Scope(self.matchers, tuple(sorted({w.key.namespace for w in workloads})))
+            asks = window.plan(seen, now, pods=sum(max(1, w.replicas) for w in workloads))
+            gate = asyncio.Semaphore(AT_ONCE)
+            answers = await asyncio.gather(*(self._ask(ask, scope, gate) for ask in asks))
+            seen = await asyncio.to_thread(_taken, seen, asks, answers)
+        self._window = seen
+        return await asyncio.to_thread(observe, workloads, membership, seen, now)
+
+    async def _ask(self, ask: Ask, scope: Scope, gate: asyncio.Semaphore) -> Answer | str:
+        promql = ask.query.promql(scope)
+        start, end = (datetime.fromtimestamp(each, UTC) for each in (ask.start, ask.end))
+        async with gate:
+            self.queries += 1
+            try:
+                if ask.query.instant:
+                    answer = await self.metrics.instant(promql, end)
+                else:
+                    answer = await self.metrics.between(promql, start, end, BLOCK_SECONDS)
+            except (Unavailable, Rejected) as error:
+                kind = type(error).__name__
+                self.failures[kind] = self.failures.get(kind, 0) + 1
+                log.warning("the query %s failed: %s", ask.query.name, error)
+                return str(error)
+        self.samples += sum(len(each.values) for each in answer.series)
+        return answer
+
+
+def _taken(seen: Samples, asks: Sequence[Ask], answers: Sequence[Answer | str]) -> Samples:
+    for ask, answer in zip(asks, answers, strict=True):
+        if isinstance(answer, str):
+            seen = window.failed(seen, ask.query, answer)
+        elif ask.query.name not in seen.failed:
+            rows = ((each.labels, each.times, each.values) for each in answer.series)
+            seen = window.merged(seen, ask, rows)
+            if answer.warnings:
+                seen = window.warned(seen, ask.query, answer.warnings)
+    return seen

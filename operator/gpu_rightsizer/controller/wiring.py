@@ -1,0 +1,162 @@
+"""Puts the parts of one installation together and runs them, for ever or once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from gpu_rightsizer import catalogue
+from gpu_rightsizer.adapters.clock import SystemClock
+from gpu_rightsizer.adapters.kube import KubeCluster
+from gpu_rightsizer.adapters.lease import Lease
+from gpu_rightsizer.adapters.prometheus_session import PrometheusSettings
+from gpu_rightsizer.adapters.web import Web
+from gpu_rightsizer.controller.cycle import Cycle
+from gpu_rightsizer.controller.door import Door
+from gpu_rightsizer.controller.loop import Loop
+from gpu_rightsizer.controller.settings import Settings
+from gpu_rightsizer.controller.sight import Sight
+from gpu_rightsizer.ports import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+log = logging.getLogger(__name__)
+
+API = "/apis/gpu-rightsizer.dev/v1alpha1"
+WAIT_FOR_CRDS_S = 5.0
+
+
+def configure_logging(level: str) -> None:
+    """One line an entry, on stderr, for the engineer at 3 a.m."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("aiohttp", "urllib3", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def settings_from(options: Mapping[str, Any]) -> Settings:
+    """From the command line's options, by their names. Raises ValueError naming the option and the form it takes."""
+    prometheus = PrometheusSettings(
+        url=_url(options["prometheus_url"]),
+        bearer_token_file=options["prometheus_bearer_token_file"],
+        user_file=options["prometheus_basic_auth_user_file"],
+        password_file=options["prometheus_basic_auth_password_file"],
+        client_cert=options["prometheus_client_cert"],
+        client_key=options["prometheus_client_key"],
+        ca=options["prometheus_ca"],
+        headers=dict(_header(each) for each in options["headers"]),
+    )
+    if options["kubeconfig"]:
+        os.environ["KUBECONFIG"] = str(options["kubeconfig"])  # kopf and the client both look there
+    return Settings(
+        prometheus=prometheus,
+        namespaces=tuple(options["namespaces"]),
+        interval=options["interval"],
+        cluster_matchers=tuple(_matcher(each) for each in options["cluster_matchers"]),
+        lease_namespace=options["lease_namespace"],
+        identity=identity(),
+        metrics_port=options["metrics_port"],
+        health_port=options["health_port"],
+    )
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", text):
+        raise ValueError(f"--prometheus-url {text!r}: give http(s)://host[:port][/path], credentials go into files")
+    return text
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name.strip()):
+        raise ValueError(f"--prometheus-header {text!r}: give Name: value")
+    return name.strip(), value.strip()
+
+
+def _matcher(text: str) -> tuple[str, str]:
+    found = re.fullmatch(r'([a-zA-Z_][a-zA-Z0-9_]*)="?([^"]*)"?', text)
+    if found is None:
+        raise ValueError(f'--cluster-matcher {text!r}: give label="value"')
+    return found[1], found[2]
+
+
+def identity() -> str:
+    """The pod's name, else this process on this machine."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def run_for_ever(settings: Settings) -> None:
+    """The operator, until SIGTERM or SIGINT; then it gives the Lease back and ends within seconds."""
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_until_told(settings))
+
+
+def run_once(settings: Settings) -> None:
+    """One whole cycle. Raises Rejected when another operator leads, Unavailable when a side does not answer."""
+    asyncio.run(_once(settings))
+
+
+@contextlib.asynccontextmanager
+async def _parts(settings: Settings) -> AsyncIterator[tuple[Cycle, Lease]]:
+    clock = SystemClock()
+    async with await KubeCluster.connect() as cluster:
+        with Sight.open(settings) as sight:
+            cycle = Cycle(cluster, sight, clock, catalogue.load(), settings)
+            lease = Lease(
+                cluster,
+                clock,
+                namespace=settings.lease_namespace,
+                name=settings.lease_name,
+                holder=settings.identity,
+            )
+            try:
+                yield cycle, lease
+            finally:
+                await lease.release()
+
+
+async def _once(settings: Settings) -> None:
+    async with _parts(settings) as (cycle, lease):
+        if not await lease.step():
+            raise Rejected(f"another operator leads: {lease.other}; stop it, or let it do the work")
+        await cycle.run()
+
+
+async def _until_told(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _parts(settings) as (cycle, lease):
+        loop = Loop(cycle.run, lease, cycle.clock, settings.interval)
+        web = Web(lambda: cycle.samples if lease.held() else (), live=loop.alive, ready=loop.ready)
+        door = Door(loop.wake, namespaces=settings.namespaces)
+        await web.start(metrics_port=settings.metrics_port, health_port=settings.health_port)
+        tasks = [asyncio.create_task(each) for each in (stop.wait(), lease.keep(), _work(cycle, loop, door))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # raises what ended it
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(door.close)
+            await web.close()
+
+
+async def _work(cycle: Cycle, loop: Loop, door: Door) -> None:
+    """Watch and cycle, once our CRDs are there (the chart may install them after us)."""
+    said = False
+    while not await cycle.cluster.exists(f"{API}/inferencedeployments"):
+        if not said:
+            log.warning("the InferenceDeployment CRD is not there yet or may not be listed; looking again every 5 s")
+        said = True
+        await asyncio.sleep(WAIT_FOR_CRDS_S)
+    door.open()
+    await loop.run()
