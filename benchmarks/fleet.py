@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,15 +11,17 @@ from benchmarks.rest import Call, Rest, merge_patch
 from gpu_rightsizer.observe.queries import QUERIES
 from testbed import manifests
 from testbed.processes import until
+from testbed.twin.deployment import TwinSpec
 from testbed.twin.identity import Pod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchmarks.rest import Object
-    from testbed.cluster.base import Cluster
+    from testbed.cluster.base import Cluster, KwokNode
     from testbed.remote_write import Series
     from testbed.stage import Actor
+    from testbed.twin.exporter import Page, Recording
 
 ASKED = frozenset(metric for query in QUERIES for part in query.parts for metric in part.metrics) | {"up"}
 """What the operator's queries name: a Prometheus may keep only these (metric_relabel_configs)."""
@@ -67,14 +68,29 @@ def ask(cluster: Cluster, actors: Sequence[Actor]) -> None:
 
 
 def kept(series: Sequence[Series]) -> list[Series]:
-    """Those that the operator asks for, without devices that no pod holds."""
-    return [each for each in series if each.labels["__name__"] in ASKED and not _is_idle_device(each.labels)]
+    """Those that the operator asks for."""
+    return [each for each in series if each.labels["__name__"] in ASKED]
 
 
-def _is_idle_device(labels: Mapping[str, str]) -> bool:
-    return labels["__name__"].startswith("DCGM_") and labels.get("exported_pod", labels.get("pod", "")).startswith(
-        ("", "nvidia-dcgm-exporter")[bool(labels.get("pod"))] or "\0"
+def kept_live(live: Recording) -> Recording:
+    """The same of what is scraped."""
+    return replace(live, pages={path: _kept_page(page) for path, page in live.pages.items()})
+
+
+def _kept_page(page: Page) -> Page:
+    chosen = [index for index, line in enumerate(page.lines) if line.split("{")[0] in ASKED]
+    return replace(
+        page,
+        lines=[page.lines[index] for index in chosen],
+        families=[page.families[index] for index in chosen],
+        columns=[page.columns[index] for index in chosen],
     )
+
+
+def spare_node(instance_class: str) -> KwokNode:
+    """An empty node, so that a class of which clusters often can have none is known to be had here."""
+    twin = TwinSpec(f"spare-{instance_class.replace('.', '-')}", "spare", "Qwen/Qwen3-8B", instance_class)
+    return manifests.nodes(twin)[0]
 
 
 def _created(actor: Actor) -> Call:
@@ -136,8 +152,3 @@ def _key(raw: Object) -> Key:
 
 def _stamp(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def seconds_since(began: float) -> float:
-    """For progress lines; `began` is of time.monotonic()."""
-    return round(time.monotonic() - began, 1)

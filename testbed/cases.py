@@ -18,7 +18,7 @@ DIFFUSION = "stabilityai/stable-diffusion-xl-base-1.0"
 CHAT = Objective(ttft_p95_s=1.0, tpot_p95_s=0.075, attainment=0.999)
 RELAXED = Objective(ttft_p95_s=2.0, tpot_p95_s=0.1, attainment=0.999)
 LOST_AFTER_S = 13.2 * DAY_S
-IDLE_AFTER_S = 8 * DAY_S
+IDLE_AFTER_S = 1.5 * DAY_S
 
 
 KEEP, RESIZE, UNKNOWN = frozenset({"Keep"}), frozenset({"Resize"}), frozenset({"Unknown"})

@@ -2,20 +2,18 @@
 
 Docker and its node image where they are at hand; else, as root on Debian, a node image and a Docker daemon of our own
 (`python -m testbed.cluster.kind --build`, once). Whatever was started ends with this process, killed or not: a
-custodian under the supervisor deletes the cluster.
+custodian (testbed/kind/custodian.py) deletes the cluster.
 """
 
 import argparse
 import base64
-import functools
 import os
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +23,21 @@ from typing_extensions import override
 from testbed import tools
 from testbed.certs import certificate_request
 from testbed.cluster.base import KWOK_ANNOTATION, Cluster, ClusterKind, ClusterUnavailable, write_kubeconfig
-from testbed.processes import Processes, remove_tree, until
+from testbed.kind import custodian
+from testbed.kind.docker import (
+    NODE_IMAGE,
+    OWN_FOLDER,
+    SOURCE,
+    DockerFailed,
+    build_folder,
+    kind,
+    lack,
+    usable,
+)
+from testbed.processes import ProcessDied, Processes, remove_tree, until
 
-KIND_MODULE = "sigs.k8s.io/kind@v0.33.0"
-NODE_IMAGE = "kindest/node:v1.36.3"
-SOURCE = Path(__file__).resolve().parent.parent / "kind" / "node"
 CREATE_SECONDS = 300.0
-QUICK_SECONDS = 15.0
-BUILD_HINT = "`python -m testbed.cluster.kind --build` makes one (root, Debian, about 6 minutes once)"
+EXPORT_SECONDS = 60.0
 CONFIG = {
     "kind": "Cluster",
     "apiVersion": "kind.x-k8s.io/v1alpha4",
@@ -41,45 +46,9 @@ CONFIG = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Docker:
-    """A Docker daemon to use: its environment, and the folder of our own one (None: the machine's)."""
-
-    environment: Mapping[str, str]
-    folder: Path | None
-
-    def run(
-        self, *args: str | Path, check: bool = True, seconds: float = CREATE_SECONDS, cwd: Path | None = None
-    ) -> str:
-        """Run a program in this daemon's environment; its output. Raises RuntimeError with its last words."""
-        done = subprocess.run(
-            [str(arg) for arg in args],
-            env=dict(self.environment),
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-        )
-        if check and done.returncode:
-            words = (done.stdout + done.stderr)[-2000:]
-            raise RuntimeError(f"{' '.join(map(str, args))}: exit {done.returncode}\n{words}")
-        return done.stdout
-
-
-def build_folder() -> Path:
-    """Where our own node image is built."""
-    return tools.cache() / "kind"
-
-
-@functools.cache
 def kind_available() -> str | None:
     """None where kind can be used now, else what is missing."""
-    if _machine_docker() is not None or _is_built():
-        return None
-    if shutil.which("docker") is None:
-        return f"there is no Docker here; {BUILD_HINT}"
-    return f"Docker does not run or has no node image {NODE_IMAGE}; {BUILD_HINT}"
+    return lack()
 
 
 def build() -> None:
@@ -88,10 +57,13 @@ def build() -> None:
         raise ClusterUnavailable("a kind node image is built as root, on Debian, with Go: run it there")
     folder = build_folder()
     shutil.copytree(SOURCE, folder, dirs_exist_ok=True)
-    done = subprocess.run(["bash", folder / "build.sh"], check=False, env={**os.environ, "KINDNODE": str(folder)})
+    environment = {**os.environ, OWN_FOLDER: str(folder)}
+    try:
+        done = subprocess.run(["bash", folder / "build.sh"], check=False, env=environment)
+    finally:  # its last step needs a daemon and leaves it running
+        subprocess.run(["bash", folder / "dockerd.sh", "stop"], check=False, env=environment)
     if done.returncode:
         raise ClusterUnavailable(f"the kind node image could not be built: see {folder / 'logs'}")
-    kind_available.cache_clear()
 
 
 class KindCluster(Cluster):
@@ -101,9 +73,9 @@ class KindCluster(Cluster):
 
     def __init__(self, *, stages: Sequence[Path] = ()) -> None:
         """Takes about 25 s. Raises ClusterUnavailable where kind cannot be used."""
-        docker = _machine_docker() or _own_docker()
-        if docker is None:
-            raise ClusterUnavailable(kind_available() or "kind cannot be used here")
+        docker, missing = usable(), lack()
+        if docker is None or missing is not None:
+            raise ClusterUnavailable(missing or "kind cannot be used here")
         self.docker = docker
         self.name = f"gpu-rightsizer-{secrets.token_hex(3)}"
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
@@ -115,18 +87,23 @@ class KindCluster(Cluster):
         self.processes = Processes(remove=[self._folder])
         try:
             self._start((tools.kwok_stages(), *stages))
-        except BaseException:
-            self.keep_logs()
+        except BaseException as error:
+            self._keep = isinstance(error, Exception)  # not after Ctrl-C
             self.close()
             raise
 
     @override
     def close(self) -> None:
         if self._keep:
-            self.docker.run(_kind(), "export", "logs", self.logs / "kind", "--name", self.name, check=False)
+            self._export_logs()
         self.processes.close()
+        custodian.wait_gone(self.docker, self.name)
         if not self._keep:
             remove_tree(self._folder)
+            return
+        for folder in self._folder.iterdir():
+            if folder != self.logs:
+                remove_tree(folder)
 
     @override
     def keep_logs(self) -> Path:
@@ -160,23 +137,17 @@ class KindCluster(Cluster):
         path = self.scratch / f"user-{name.replace(':', '-')}.kubeconfig"
         return write_kubeconfig(path, self.server, self.certificate_authority(), user)
 
-    def load_image(self, tag: str) -> None:
-        """Put a local image on the node; its tag must not be `latest`, which would be pulled."""
-        self.docker.run(_kind(), "load", "docker-image", tag, "--name", self.name)
+    def load_images(self, *tags: str) -> None:
+        """Put local images on the node; a tag must not be `latest`, which would be pulled."""
+        self.docker.run(kind(), "load", "docker-image", *tags, "--name", self.name)
 
     def detach(self) -> int:
         """Lets the cluster outlive this process; SIGTERM to the returned pid ends it and removes its folder."""
         return self.processes.detach()
 
     def _start(self, stages: Sequence[Path]) -> None:
-        custodian = [sys.executable, "-m", "testbed.cluster.kind", "--custodian", self.name]
-        environment = {**self.docker.environment, "PYTHONPATH": str(tools.ROOT)}
-        self.processes.start("custodian", custodian, log=self.logs / "custodian.log", env=environment)
-        config = self.scratch / "kind.yaml"
-        config.write_text(yaml.safe_dump(CONFIG))
-        self.admin_kubeconfig = self.scratch / "admin.kubeconfig"
-        create = ("create", "cluster", "--name", self.name, "--image", NODE_IMAGE, "--config", config)
-        self.docker.run(_kind(), *create, "--kubeconfig", self.admin_kubeconfig, "--wait", "180s")
+        self._start_custodian()
+        self._create()
         self.server = self._kubeconfig()["clusters"][0]["cluster"]["server"]
         kwok = [tools.program("kwok"), "--manage-all-nodes=false", f"--kubeconfig={self.admin_kubeconfig}"]
         (key, value), *_ = KWOK_ANNOTATION.items()
@@ -184,6 +155,33 @@ class KindCluster(Cluster):
         kwok += [f"--config={stage}" for stage in stages]
         self.processes.start("kwok", [str(part) for part in kwok], log=self.logs / "kwok.log")
         until(self._node_is_ready, what="the kind node Ready", seconds=120)
+
+    def _start_custodian(self) -> None:
+        log = self.logs / "custodian.log"
+        environment = {**self.docker.environment, "PYTHONPATH": str(tools.ROOT)}
+        process = self.processes.start("custodian", custodian.command(self.name), log=log, env=environment)
+        watching = custodian.WATCHING
+        self.processes.ready(process, lambda: watching in log.read_text(), seconds=custodian.START_SECONDS)
+
+    def _create(self) -> None:
+        """By the supervisor, so that it ends before the custodian deletes what there is by then."""
+        config = self.scratch / "kind.yaml"
+        config.write_text(yaml.safe_dump(CONFIG))
+        self.admin_kubeconfig = self.scratch / "admin.kubeconfig"
+        create = [str(kind()), "create", "cluster", "--name", self.name, "--image", NODE_IMAGE, f"--config={config}"]
+        create += [f"--kubeconfig={self.admin_kubeconfig}", "--wait=180s"]
+        log = self.logs / "kind-create.log"
+        process = self.processes.start("kind-create", create, log=log, env=self.docker.environment)
+        until(lambda: self.processes.code(process) is not None, what=f"the end of {log}", seconds=CREATE_SECONDS)
+        if code := self.processes.code(process):
+            raise ProcessDied(process, code)
+
+    def _export_logs(self) -> None:
+        try:
+            export = ("export", "logs", self.logs / "kind", "--name", self.name)
+            self.docker.run(kind(), *export, check=False, seconds=EXPORT_SECONDS)
+        except DockerFailed as error:
+            print(f"kind: {error}", file=sys.stderr)
 
     def _node_is_ready(self) -> bool:
         return '"True"' in self.kubectl(
@@ -195,87 +193,21 @@ class KindCluster(Cluster):
         return content
 
 
-def _kind() -> Path:
-    built = build_folder() / "out" / "bin" / "kind"
-    return built if built.exists() else tools.program("kind")
-
-
-@functools.cache
-def _machine_docker() -> Docker | None:
-    """The machine's own Docker, when it answers and has or can pull the node image."""
-    docker = Docker(dict(os.environ), None)
-    if shutil.which("docker") is None:
-        return None
-    try:
-        docker.run("docker", "info", seconds=QUICK_SECONDS)
-        docker.run("docker", "image", "inspect", NODE_IMAGE, seconds=QUICK_SECONDS)
-    except (RuntimeError, subprocess.TimeoutExpired):
-        return _pulling(docker)
-    return docker
-
-
-def _pulling(docker: Docker) -> Docker | None:
-    try:
-        docker.run("docker", "info", seconds=QUICK_SECONDS)
-        docker.run("docker", "pull", "-q", NODE_IMAGE, seconds=600)
-    except (RuntimeError, subprocess.TimeoutExpired):
-        return None
-    return docker
-
-
-def _is_built() -> bool:
-    return os.geteuid() == 0 and (build_folder() / "out" / "built").exists()
-
-
-def _own_docker() -> Docker | None:
-    """Our own daemon, started if need be; None where no node image was built."""
-    if not _is_built():
-        return None
-    folder = build_folder()
-    environment = {
-        **os.environ,
-        "KINDNODE": str(folder),
-        "DOCKER_HOST": f"unix://{folder}/dockerd/docker.sock",
-        "DOCKER_BUILDKIT": "0",
-    }
-    docker = Docker(environment, folder)
-    docker.run("bash", folder / "dockerd.sh", "start", seconds=120)
-    return docker
-
-
-def _custodian(name: str) -> None:
-    """Wait for SIGTERM, then delete the cluster, and end our own daemon when no cluster is left in it."""
-    import signal
-
-    mask = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, mask)
-    signal.sigwait(mask)
-    docker = Docker(dict(os.environ), Path(os.environ["KINDNODE"]) if "KINDNODE" in os.environ else None)
-    docker.run(_kind(), "delete", "cluster", "--name", name, check=False)
-    if docker.folder is not None and not docker.run(_kind(), "get", "clusters", check=False).strip():
-        docker.run("docker", "network", "rm", "kind", check=False)
-        docker.run("bash", docker.folder / "dockerd.sh", "stop", check=False)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """`--build` makes the node image; `--check` says whether kind can be used."""
     parser = argparse.ArgumentParser(prog="python -m testbed.cluster.kind", description=main.__doc__)
     parser.add_argument("--build", action="store_true", help="make a node image of our own where none can be had")
     parser.add_argument("--check", action="store_true", help="say whether kind can be used here")
-    parser.add_argument("--custodian", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.custodian:
-        _custodian(options.custodian)
-        return 0
     if options.build and kind_available() is not None:
         try:
             build()
         except ClusterUnavailable as error:
             print(f"kind: {error}", file=sys.stderr)
             return 1
-    lack = kind_available()
-    print(f"kind: {lack or 'can be used'}")
-    return 1 if lack else 0
+    missing = kind_available()
+    print(f"kind: {missing or 'can be used'}")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

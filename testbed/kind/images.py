@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import tools
-from testbed.cluster.kind import Docker
+from testbed.kind.docker import Docker
 
 DEBIAN_BASE = "local/debian:12"
+BUILD_SECONDS = 900.0
 PYTHON_DEBS = (
     *("python3.11-minimal", "libpython3.11-minimal", "python3.11", "libpython3.11-stdlib", "media-types", "libexpat1"),
     *("libffi8", "libssl3", "libsqlite3-0", "libreadline8", "readline-common", "libncursesw6", "libtirpc3"),
@@ -27,9 +29,10 @@ DOUBLE = """\
 ARG OPERATOR
 FROM ${OPERATOR}
 COPY testbed /opt/double/testbed
-ENV PYTHONPATH=/opt/gpu-rightsizer:/opt/double
-ENTRYPOINT ["python3", "-m", "testbed.twin.exporter"]
+ENV PYTHONPATH=/opt/double
+ENTRYPOINT ["python3", "-m", "testbed.kind.double"]
 """
+DOUBLE_FILES = ("__init__.py", "kind/__init__.py", "kind/double.py", "twin/__init__.py", "twin/exporter.py")
 PROMETHEUS = """\
 ARG BASE
 FROM ${BASE}
@@ -39,58 +42,91 @@ ENTRYPOINT ["/usr/local/bin/prometheus"]
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Tags of what runs on kind."""
+
+    operator: str
+    double: str
+    prometheus: str
+
+
+def build_all(docker: Docker) -> Images:
+    """Build what has changed since the last time; a minute at first, then seconds."""
+    operator = operator_image(docker)
+    return Images(operator, double_image(docker, operator), prometheus_image(docker))
+
+
 def operator_image(docker: Docker) -> str:
-    """Build the operator's image from the working tree; its tag. 60 s the first time, then a few."""
-    inputs = {} if docker.folder is None else {"site": _site(), "debs": _debs()}
-    arguments = {} if docker.folder is None else {"BASE_IMAGE": _debian_base(docker)}
-    with tempfile.TemporaryDirectory(prefix="gpu-rightsizer-image-") as folder:
-        context = Path(folder)
-        for name in OPERATOR_FILES:
-            shutil.copy(tools.ROOT / name, context / name)
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(tools.ROOT / "operator", context / "operator", ignore=ignored)
-        for name, source in inputs.items():
-            shutil.copytree(source, context / "dist" / "image" / name)
-        return _build(docker, "gpu-rightsizer", context, arguments)
+    """Build the operator's image from the working tree; its tag."""
+    files = {name: tools.ROOT / name for name in OPERATOR_FILES}
+    source = tools.ROOT / "operator"
+    files |= {
+        str(path.relative_to(tools.ROOT)): path
+        for path in sorted(source.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    if docker.folder is None:
+        return _build(docker, "gpu-rightsizer", files, {})
+    inputs = {"dist/image/site": _site(), "dist/image/debs": _debs()}
+    return _build(docker, "gpu-rightsizer", files, {"BASE_IMAGE": _debian_base(docker)}, inputs)
 
 
 def double_image(docker: Docker, operator: str) -> str:
-    """Build the image of the inference double: the twin's exporter on the operator's Python; its tag."""
-    with tempfile.TemporaryDirectory(prefix="gpu-rightsizer-double-") as folder:
-        context = Path(folder)
-        (context / "Dockerfile").write_text(DOUBLE)
-        ignored = shutil.ignore_patterns("__pycache__", "go", "kind", "*.sh")
-        shutil.copytree(tools.ROOT / "testbed", context / "testbed", ignore=ignored)
-        return _build(docker, "inference-double", context, {"OPERATOR": operator})
+    """Build the image of the inference double on the operator's Python; a tag that tells of vLLM, as a real one would.
+
+    Its name is what the operator sees in a pod; no registry has it.
+    """
+    files = {f"testbed/{name}": tools.ROOT / "testbed" / name for name in DOUBLE_FILES}
+    return _build(docker, "double.invalid/vllm/vllm-openai", {"Dockerfile": DOUBLE, **files}, {"OPERATOR": operator})
 
 
 def prometheus_image(docker: Docker) -> str:
     """Build a Prometheus image from the binary the other tests use; its tag."""
     base = "debian:12-slim" if docker.folder is None else _debian_base(docker)
-    with tempfile.TemporaryDirectory(prefix="gpu-rightsizer-prometheus-") as folder:
-        context = Path(folder)
-        (context / "Dockerfile").write_text(PROMETHEUS)
-        shutil.copy(tools.program("prometheus"), context / "prometheus")
-        return _build(docker, "prometheus-for-tests", context, {"BASE": base})
+    files = {"Dockerfile": PROMETHEUS, "prometheus": tools.program("prometheus")}
+    return _build(docker, "prometheus-for-tests", files, {"BASE": base})
 
 
-def _build(docker: Docker, name: str, context: Path, arguments: Mapping[str, str]) -> str:
-    tag = f"{name}:{_digest(context)}"
+def _build(
+    docker: Docker,
+    name: str,
+    files: Mapping[str, Path | str],
+    arguments: Mapping[str, str],
+    folders: Mapping[str, Path] | None = None,
+) -> str:
+    """The image of these files (a text is the content itself) and folders; the tag follows from all of them."""
+    tag = f"{name}:{_digest(files, arguments, folders or {})}"
+    if docker.has(tag):
+        return tag
     options = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
-    docker.run("docker", "build", "-q", "-t", tag, *options, ".", cwd=context, seconds=900)
+    with tempfile.TemporaryDirectory(prefix="gpu-rightsizer-image-") as made:
+        context = Path(made)
+        for where, source in files.items():
+            (context / where).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(source, str):
+                (context / where).write_text(source)
+            else:
+                shutil.copy(source, context / where)
+        for where, folder in (folders or {}).items():
+            shutil.copytree(folder, context / where)
+        docker.run("docker", "build", "-q", "-t", tag, *options, ".", cwd=context, seconds=BUILD_SECONDS)
     return tag
 
 
-def _digest(context: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(context.rglob("*")):
-        if path.is_file():
-            digest.update(str(path.relative_to(context)).encode() + path.read_bytes())
+def _digest(files: Mapping[str, Path | str], arguments: Mapping[str, str], folders: Mapping[str, Path]) -> str:
+    """Of every file's content; a folder is known by its name, which tells of the lock it was made from."""
+    digest = hashlib.sha256(
+        repr((sorted(arguments.items()), sorted(folder.name for folder in folders.values()))).encode()
+    )
+    for where, source in sorted(files.items()):
+        content = source.encode() if isinstance(source, str) else source.read_bytes()
+        digest.update(where.encode() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:12]
 
 
 def _debian_base(docker: Docker) -> str:
-    if DEBIAN_BASE not in docker.run("docker", "images", "--format", "{{.Repository}}:{{.Tag}}"):
+    if not docker.has(DEBIAN_BASE):
         assert docker.folder is not None
         docker.run("docker", "import", docker.folder / "out" / "base.tar", DEBIAN_BASE)
     return DEBIAN_BASE

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -76,11 +77,8 @@ def _remove_everything(cluster: Cluster) -> None:
 def list_kinds(cluster: Cluster) -> None:
     """List our kinds, as a running operator does, so that the API server has their storage ready.
 
-    API server 1.36.3 can keep a definition for ever when it is deleted before anybody listed its objects: its own
-    clean-up meets `storage is (re)initializing` (crd_finalizer.go in its log) and does not always come back.
+    A definition that is deleted before anybody listed its objects can stay for minutes: the API server's own clean-up
+    meets `storage is (re)initializing` (seen with 1.36.3; operator-framework/operator-controller#1437).
     """
-    for each in cluster.objects("customresourcedefinitions"):
-        cluster.eventually(
-            lambda name=each["metadata"]["name"]: cluster.kubectl("get", name, "-A", "-o", "json"),
-            what=f"the storage of {each['metadata']['name']}",
-        )
+    for name in [each["metadata"]["name"] for each in cluster.objects("customresourcedefinitions")]:
+        cluster.eventually(partial(cluster.kubectl, "get", name, "-A", "-o", "json"), what=f"the storage of {name}")

@@ -160,7 +160,11 @@ def _checked(status: int, content: bytes, what: str) -> Json:
     try:
         body: Json = orjson.loads(content) if content else {}
     except orjson.JSONDecodeError as error:
-        raise Unavailable(f"the API server answered {what} with something that is not JSON") from error
+        words = content[:200].decode(errors="replace").strip()
+        if status >= 400:  # a group that is not served answers in plain text
+            body = {"message": words}
+        else:
+            raise Unavailable(f"the API server answered {what} with something that is not JSON: {words}") from error
     if status == 409:
         raise Conflict(f"409 {what}: {body.get('message', '')}"[:500])
     if status >= 400:

@@ -54,9 +54,9 @@ class Sight:
     async def see(self, workloads: Sequence[Workload], membership: Membership, now: datetime) -> list[Observation]:
         """Ask, remember, read. A query that fails makes its signals unknown this cycle, never old ones fresh."""
         self.queries, self.samples, self.failures = 0, 0, {}
-        seen = window.advanced(self._window or window.empty(now), now)
+        scope = Scope(self.matchers, tuple(sorted({w.key.namespace for w in workloads})))
+        seen = window.advanced(self._window or window.empty(now), now, scope.namespaces)
         if workloads:
-            scope = Scope(self.matchers, tuple(sorted({w.key.namespace for w in workloads})))
             asks = window.plan(seen, now, pods=sum(max(1, w.replicas) for w in workloads))
             gate = asyncio.Semaphore(AT_ONCE)
             answers = await asyncio.gather(*(self._ask(ask, scope, gate) for ask in asks))

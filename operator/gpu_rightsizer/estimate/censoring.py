@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.readings import History
 
 SATURATED = 0.97  # share of the KV pool from which, without a queue metric, more may have been wanted
-_LASTING_SECONDS = 7200  # a queue that stands through this much block time limits arrivals themselves
+_LASTING_SECONDS = 3 * 3600  # a queue that stands through this much block time limits arrivals themselves
+_LONG_QUEUE = 2.0  # times the batch: what is queued waits longer than what runs
+_LEAST_QUEUE = 10.0  # requests; a block's peak of fewer is a moment
 _MOST_CLUSTERS = 5  # per 14 days
 _MOST_SHARE = 0.005  # of the known time
 _FORTNIGHT = 14 * 86_400
@@ -33,7 +35,8 @@ def censored_blocks(observation: Observation) -> NDArray[np.bool_] | None:
         return None
     waiting = aligned(observation.waiting, demand)
     if waiting is not None:
-        return _lasting(waiting >= np.maximum(1.0, 0.5 * _filled(observation.running, demand)), demand.block)
+        batch = _filled(observation.running, demand)
+        return _lasting(waiting >= np.maximum(_LEAST_QUEUE, _LONG_QUEUE * batch), demand.block)
     cut = np.zeros(len(demand.values), dtype=bool)
     if isinstance(observation.kv_pool, Measured) and observation.kv_pool.value > 0:
         cut |= np.nan_to_num(demand.values, nan=0.0) >= SATURATED * observation.kv_pool.value

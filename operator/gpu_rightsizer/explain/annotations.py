@@ -34,7 +34,7 @@ def annotations_of(status: Mapping[str, object], taken: int = 0) -> dict[str, st
     if not advice:
         return {}
     short = {SUMMARY: summary(status), RECOMMENDATION_ID: str(advice["id"])}
-    whole = {RECOMMENDATION: json.dumps({"schema": SCHEMA, **advice}, separators=(",", ":"), ensure_ascii=False)}
+    whole = {RECOMMENDATION: _compact(advice)}
     return short | whole if taken + _size(short | whole) <= MOST_BYTES else short
 
 
@@ -57,6 +57,12 @@ def summary(status: Mapping[str, object]) -> str:
         case Action.UNKNOWN:
             parts = [f"{here}: unknown", _reason(advice)]
     return shortened(", ".join(part for part in parts if part), LONGEST_SUMMARY)
+
+
+def _compact(advice: _Json) -> str:
+    """The schema first, the rest sorted: the API server gives a status back with its keys in an order of its own."""
+    text = json.dumps(advice, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return f'{{"schema":{SCHEMA},{text[1:]}'
 
 
 def _too_small(status: Mapping[str, object]) -> str:

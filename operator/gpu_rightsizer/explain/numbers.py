@@ -94,7 +94,12 @@ def span(length: timedelta) -> str:
 
 def at_least(length: timedelta) -> str:
     """The highest rung of the ladder reached: `7d` from seven days until ten."""
-    return format_duration(max(rung for rung in _LADDER if rung <= max(length, timedelta(0))))
+    return format_duration(rung(length))
+
+
+def rung(length: timedelta) -> timedelta:
+    """The highest rung of the ladder that is not above `length`."""
+    return max(each for each in _LADDER if each <= max(length, timedelta(0)))
 
 
 def duration(length: timedelta) -> str:

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# A number with the unit that makes it a measurement. Money (after `$`, or in a key that ends in USD), plain counts and
-# names have none: there every change is a fact.
-_MEASURED: Final = re.compile(r"(?<![\w.$-])(\d+(?:\.\d+)?)(%|Gi\b|Mi\b| GiB| MiB|ms\b|s\b|k tokens|M tokens| tokens)")
+# A number with the unit or the words that make it a measurement. Money (after `$`, or in a key that ends in USD), plain
+# counts and names have none: there every change is a fact.
+_NUMBER: Final = r"\d+(?:\.\d+)?"
+_UNIT: Final = r"%|Gi\b|Mi\b| GiB| MiB|ms\b|s\b|[kMG]?(?: tokens| against| at the peak| times)|[kMG]\b"
+_MEASURED: Final = re.compile(rf"(?<![\w.$-])({_NUMBER})({_UNIT})|(?<=capacity of )({_NUMBER})([kMG]?)")
 _RELATIVE: Final = 0.05
+# A tail multiplies what it is fed: 0.1 % more demand can be 15 % more probability.
+_RELATIVE_OF_PROBABILITY: Final = 0.15
 _MEASURED_KEYS: Final = frozenset(
     {
         "hostCpuPeak",
@@ -41,7 +45,7 @@ def _alike(new: object, old: object, key: str = "") -> bool:
     if isinstance(new, list) and isinstance(old, list):
         return len(new) == len(old) and all(_alike(a, b, key) for a, b in zip(new, old, strict=True))
     if isinstance(new, str) and isinstance(old, str):
-        return new == old or _noise(new, old, key)
+        return new == old or _is_noise(new, old, key)
     return type(new) is type(old) and new == old
 
 
@@ -50,24 +54,35 @@ def _told(fields: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in fields.items() if value not in ("", [], {}, None)}
 
 
+def _is_noise(new: str, old: str, key: str) -> bool:
+    try:
+        return _noise(new, old, key)
+    except ValueError:  # what stands there was not written by us: it is replaced
+        return False
+
+
 def _noise(new: str, old: str, key: str) -> bool:
     if key.endswith("USD"):
         return False
     if key in _MEASURED_KEYS:
         return _near(new, old)
+    if key == "coverage":  # whole per cent, and a sign of trouble when it falls
+        return abs(float(new.rstrip("%")) - float(old.rstrip("%"))) <= 1
     if _MEASURED.sub("#", new) != _MEASURED.sub("#", old):
         return False
+    tolerance = _RELATIVE_OF_PROBABILITY if " " in new or key.endswith("Probability") else _RELATIVE
     before, after = _MEASURED.findall(old), _MEASURED.findall(new)
     return bool(before) and all(
-        unit == unit_before and _near(number, number_before)
-        for (number, unit), (number_before, unit_before) in zip(after, before, strict=True)
+        (unit, unit_there) == (unit_before, unit_there_before)
+        and _near(a or c, b or d, tolerance if unit == "%" else _RELATIVE)
+        for (a, unit, c, unit_there), (b, unit_before, d, unit_there_before) in zip(after, before, strict=True)
     )
 
 
-def _near(new: str, old: str) -> bool:
-    """Within one step of the last place shown, or within 5 %."""
+def _near(new: str, old: str, relative: float = _RELATIVE) -> bool:
+    """Within one step of the last place shown, or within the share given."""
     a, b = float(new), float(old)
-    return abs(a - b) <= max(_step(new), _step(old)) * 1.001 or abs(a - b) <= _RELATIVE * max(a, b)
+    return abs(a - b) <= max(_step(new), _step(old)) * 1.001 or abs(a - b) <= relative * max(a, b)
 
 
 def _step(number: str) -> float:

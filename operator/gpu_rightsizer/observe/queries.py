@@ -124,6 +124,7 @@ class Query:
     parts: tuple[Part, ...]
     instant: bool = False
     weight: int = 4
+    days: int = 14  # how far a cold start looks back: histograms cost a series a bucket and tell of the present
 
     def promql(self, scope: Scope) -> str:
         """The whole expression."""
@@ -186,7 +187,7 @@ QUERIES: tuple[Query, ...] = (
             ),
         ),
     ),
-    Query("ttft", (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),), weight=25),
+    Query("ttft", (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),), weight=25, days=3),
     Query(
         "tpot",
         (
@@ -201,6 +202,7 @@ QUERIES: tuple[Query, ...] = (
             ),
         ),
         weight=40,
+        days=3,
     ),
     Query(
         "pool",

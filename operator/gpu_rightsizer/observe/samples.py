@@ -1,13 +1,14 @@
 """What Prometheus said so far: figures per block, kept between cycles so that each cycle asks only for what is new.
 
 Blocks are whole hours; a block's figure is asked for at its end, the running block's too (its end lies ahead, so that
-the answer covers what there is of it). A cold start asks the same queries over the whole window.
+the answer covers what there is of it). A cold start asks the same queries over the whole window; later cycles ask from
+the last block on that was complete when it was read. Reading in steps and reading at once give the same figures.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCKS = WINDOW_SECONDS // BLOCK_SECONDS
+BLOCKS_A_DAY = 86_400 // BLOCK_SECONDS
 BYTES_A_FIGURE = 30  # of a range answer in JSON, time and value
-ROOM_BYTES = 48 << 20  # what one answer should stay below; longer windows are asked for in parts
+ROOM_BYTES = 64 << 20  # what one answer should stay below; longer windows are asked for in parts
+ROOM_SAMPLES = 20_000_000  # what one query should hold in the store's memory (Prometheus refuses 50 million)
+LEAST_BLOCKS = 12  # a part that fails is halved the next time, down to this
 
+T = TypeVar("T")
 Labels: TypeAlias = "frozenset[tuple[str, str]]"
 Tracks: TypeAlias = "Mapping[Labels, NDArray[np.float64]]"
 RawSeries: TypeAlias = "tuple[Mapping[str, str], NDArray[np.float64], NDArray[np.float64]]"  # labels, times, values
@@ -41,13 +46,22 @@ class Ask:
 class Samples:
     """The window's figures. `last_end` is the end of its last block; tracks have shape (BLOCKS,), NaN is no figure.
 
-    `failed` names the queries without a whole answer this cycle and why; `warned` those whose answer may be partial.
+    `tracks` are whole and fresh, by query; `failed` names the queries without a whole answer this cycle and why, and
+    what was known of them waits in `aside`; `warned` those whose answer may be partial. `read_to` says up to where
+    blocks were complete when they were read, `began_at` the same as the cycle began, `part` how many blocks a query is
+    asked for at once after it failed.
     """
 
     last_end: int
+    asked_at: int
     tracks: Mapping[str, Tracks] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     warned: Mapping[str, str] = field(default_factory=dict)
+    aside: Mapping[str, Tracks] = field(default_factory=dict)
+    read_to: Mapping[str, int] = field(default_factory=dict)
+    began_at: Mapping[str, int] = field(default_factory=dict)
+    part: Mapping[str, int] = field(default_factory=dict)
+    namespaces: tuple[str, ...] = ()
 
     @property
     def start(self) -> int:
@@ -57,98 +71,133 @@ class Samples:
 
 def empty(now: datetime) -> Samples:
     """Nothing asked yet."""
-    return Samples(_block_end(now))
+    return Samples(_block_end(now), int(now.timestamp()))
 
 
-def plan(samples: Samples, now: datetime, pods: int) -> list[Ask]:
-    """What to ask now: every query once; a cold start over so many pods may have to ask a query in parts."""
-    moment, end = int(now.timestamp()), _block_end(now)
-    asks: list[Ask] = []
-    for query in QUERIES:
-        if query.instant:
-            asks.append(Ask(query, moment, moment))
-        elif query.name in samples.tracks and query.name not in samples.failed:
-            asks.append(Ask(query, max(samples.last_end, end - (BLOCKS - 1) * BLOCK_SECONDS), end))
-        else:
-            asks += _cold(query, end, pods)
-    return asks
+def advanced(samples: Samples, now: datetime, namespaces: tuple[str, ...] = ()) -> Samples:
+    """A new cycle: the window that ends with the running block; what slid out and what is empty is dropped.
 
-
-def _cold(query: Query, end: int, pods: int) -> list[Ask]:
-    a_block = max(1, pods) * len(query.parts) * BYTES_A_FIGURE
-    blocks = int(np.clip(ROOM_BYTES // a_block, 1, BLOCKS))
-    first = end - (BLOCKS - 1) * BLOCK_SECONDS
-    starts = range(first, end + 1, blocks * BLOCK_SECONDS)
-    return [Ask(query, start, min(end, start + (blocks - 1) * BLOCK_SECONDS)) for start in starts]
-
-
-def advanced(samples: Samples, now: datetime) -> Samples:
-    """The same figures in the window that ends with the running block; what slid out and what is empty is dropped."""
-    end = _block_end(now)
-    shift = (end - samples.last_end) // BLOCK_SECONDS
-    if shift <= 0:
-        return Samples(samples.last_end, samples.tracks)
-    tracks = {name: _shifted(found, shift) for name, found in samples.tracks.items()}
-    return Samples(end, tracks)
-
-
-def merged(samples: Samples, ask: Ask, answer: Iterable[RawSeries]) -> Samples:
-    """With one answer's figures in place of what was there for the same blocks."""
-    known = dict(samples.tracks.get(ask.query.name, {}))
-    if ask.query.instant:
-        known = {frozenset(labels.items()): values[-1:] for labels, _, values in answer}
-        return _with(samples, ask.query.name, known)
-    asked = _indices(samples, np.arange(ask.start, ask.end + 1, BLOCK_SECONDS))
-    fresh: dict[Labels, NDArray[np.float64]] = {}
-    for labels, times, values in answer:
-        key = frozenset(labels.items())
-        track = known.get(key)
-        track = np.full(BLOCKS, np.nan) if track is None else track.copy()
-        track[asked] = np.nan
-        track[_indices(samples, times)] = values
-        fresh[key] = track
-    for key, track in known.items():
-        if key not in fresh:
-            emptied = track.copy()
-            emptied[asked] = np.nan
-            fresh[key] = emptied
-    return _with(samples, ask.query.name, fresh)
-
-
-def failed(samples: Samples, query: Query, why: str) -> Samples:
-    """Without an answer this cycle: nothing of it is fresh, and the next cycle asks for the whole window again."""
-    tracks = {name: found for name, found in samples.tracks.items() if name != query.name}
-    return Samples(samples.last_end, tracks, {**samples.failed, query.name: why}, samples.warned)
-
-
-def warned(samples: Samples, query: Query, warnings: Sequence[str]) -> Samples:
-    """Its answer came with warnings: it may be partial."""
+    `namespaces` are the fleet's: when they change, what is asked of those alone is forgotten and asked for anew.
+    """
+    last_end = max(samples.last_end, _block_end(now))
+    shift = (last_end - samples.last_end) // BLOCK_SECONDS
+    outdated = _scoped() if namespaces != samples.namespaces else frozenset()
+    known = {name: tracks for name, tracks in {**samples.aside, **samples.tracks}.items() if name not in outdated}
+    read_to = {
+        name: end
+        for name, end in samples.read_to.items()
+        if name not in outdated and end > last_end - BLOCKS * BLOCK_SECONDS
+    }
     return Samples(
-        samples.last_end, samples.tracks, samples.failed, {**samples.warned, query.name: "; ".join(warnings)}
+        last_end=last_end,
+        asked_at=int(now.timestamp()),
+        tracks={name: _shifted(tracks, shift) for name, tracks in known.items() if name in read_to},
+        read_to=read_to,
+        began_at=read_to,
+        part=samples.part,
+        namespaces=namespaces,
     )
 
 
-def _with(samples: Samples, name: str, tracks: Tracks) -> Samples:
-    return Samples(samples.last_end, {**samples.tracks, name: tracks}, samples.failed, samples.warned)
+def plan(samples: Samples, now: datetime, pods: int) -> list[Ask]:
+    """What to ask in the cycle that `advanced` began; a cold start over very many pods asks a query in parts."""
+    moment = int(now.timestamp())
+    asks: list[Ask] = []
+    for query in QUERIES:
+        asks += [Ask(query, moment, moment)] if query.instant else _ranges(samples, query, pods)
+    return asks
+
+
+def _ranges(samples: Samples, query: Query, pods: int) -> list[Ask]:
+    """From the last block that was complete when it was read, once more: late samples may have joined it."""
+    first = max(samples.read_to.get(query.name, 0), samples.start + BLOCK_SECONDS)
+    step = min(_blocks_at_once(query, pods), samples.part.get(query.name, BLOCKS)) * BLOCK_SECONDS
+    starts = range(first, samples.last_end + 1, step)
+    return [Ask(query, start, min(samples.last_end, start + step - BLOCK_SECONDS)) for start in starts]
+
+
+def _blocks_at_once(query: Query, pods: int) -> int:
+    pods = max(1, pods)
+    by_answer = ROOM_BYTES // (pods * len(query.parts) * BYTES_A_FIGURE)
+    by_store = ROOM_SAMPLES // (pods * query.weight)
+    return int(np.clip(min(by_answer, by_store), 1, BLOCKS))
+
+
+def merged(samples: Samples, ask: Ask, answer: Iterable[RawSeries]) -> Samples:
+    """With one answer's figures in place of what was there for the same blocks; parts come oldest first."""
+    name = ask.query.name
+    if ask.query.instant:
+        present = {frozenset(labels.items()): values[-1:] for labels, _, values in answer}
+        return replace(samples, tracks={**samples.tracks, name: present})
+    fresh = _emptied(samples, ask)
+    for labels, times, values in answer:
+        track = fresh.setdefault(frozenset(labels.items()), np.full(BLOCKS, np.nan))
+        blocks = np.rint((times - samples.start) / BLOCK_SECONDS).astype(np.int64) - 1
+        inside = (blocks >= 0) & (blocks < BLOCKS)
+        track[blocks[inside]] = values[inside]
+    tracks = {key: track for key, track in fresh.items() if not np.isnan(track).all()}
+    return replace(
+        samples,
+        tracks={**samples.tracks, name: tracks},
+        read_to={**samples.read_to, name: _read_to(samples, ask)},
+        part=_without(samples.part, name) if ask.end == samples.last_end else samples.part,
+    )
+
+
+def _emptied(samples: Samples, ask: Ask) -> dict[Labels, NDArray[np.float64]]:
+    """What is known of the query, without the blocks that were asked for."""
+    first, last = ((end - samples.start) // BLOCK_SECONDS - 1 for end in (ask.start, ask.end))
+    emptied = {key: track.copy() for key, track in samples.tracks.get(ask.query.name, {}).items()}
+    for track in emptied.values():
+        track[max(0, first) : last + 1] = np.nan
+    return emptied
+
+
+def _read_to(samples: Samples, ask: Ask) -> int:
+    """Where the query's complete blocks end now: the running block and what follows a hole do not count."""
+    known = max(samples.read_to.get(ask.query.name, 0), samples.start)
+    complete = samples.asked_at // BLOCK_SECONDS * BLOCK_SECONDS
+    return max(known, min(ask.end, complete)) if ask.start - BLOCK_SECONDS <= known else known
+
+
+def failed(samples: Samples, query: Query, why: str) -> Samples:
+    """Without a whole answer this cycle: nothing of it is fresh; the next cycle asks on from where it got, for less."""
+    known = samples.tracks.get(query.name)
+    smaller = max(LEAST_BLOCKS, samples.part.get(query.name, BLOCKS) // 2)
+    return replace(
+        samples,
+        tracks=_without(samples.tracks, query.name),
+        failed={**samples.failed, query.name: why},
+        aside=samples.aside if known is None or query.instant else {**samples.aside, query.name: known},
+        part=samples.part if query.instant else {**samples.part, query.name: smaller},
+    )
+
+
+def warned(samples: Samples, query: Query, warnings: Sequence[str]) -> Samples:
+    """Its answer came with warnings, so it may be partial: what it covers is asked for again in the next cycle."""
+    again = samples.began_at.get(query.name)
+    read_to = _without(samples.read_to, query.name) if again is None else {**samples.read_to, query.name: again}
+    return replace(samples, warned={**samples.warned, query.name: "; ".join(warnings)}, read_to=read_to)
+
+
+def _scoped() -> frozenset[str]:
+    return frozenset(query.name for query in QUERIES if any(part.of_every_pod for part in query.parts))
+
+
+def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
+    return {key: value for key, value in mapping.items() if key != name}
 
 
 def _shifted(tracks: Tracks, shift: int) -> Tracks:
+    if shift == 0:
+        return tracks
     moved: dict[Labels, NDArray[np.float64]] = {}
     for key, track in tracks.items():
-        if len(track) != BLOCKS:
-            continue  # an instant's; asked anew every cycle
         kept = np.full(BLOCKS, np.nan)
-        if shift < BLOCKS:
-            kept[: BLOCKS - shift] = track[shift:]
-        if np.isfinite(kept).any():
+        kept[: max(0, BLOCKS - shift)] = track[shift:]
+        if not np.isnan(kept).all():
             moved[key] = kept
     return moved
-
-
-def _indices(samples: Samples, ends: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which blocks end at these times."""
-    found = np.rint((np.asarray(ends, dtype=np.float64) - samples.start) / BLOCK_SECONDS).astype(np.int64) - 1
-    return found[(found >= 0) & (found < BLOCKS)]
 
 
 def _block_end(now: datetime) -> int:

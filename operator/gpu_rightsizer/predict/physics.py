@@ -9,7 +9,7 @@ import numpy as np
 
 from gpu_rightsizer.domain.need import DemandTail, FramebufferMemory, PreallocatedMemory
 from gpu_rightsizer.domain.readings import Measured, Missing
-from gpu_rightsizer.estimate.exceedance import exceedances
+from gpu_rightsizer.estimate.exceedance import interpolated
 from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
 from gpu_rightsizer.predict.precision import verdicts
@@ -220,10 +220,9 @@ def _exceedance(fleet: _Fleet, capacity: NDArray[np.float64], fits: NDArray[np.b
     hours = np.array([_horizon_days(fleet, i) * 24 for i in rows])
     asked = capacity[rows]
     out[rows] = np.where(np.isnan(asked), np.nan, 1.0)
-    local, columns = np.nonzero((asked > 0) & fits[rows])
-    finite = np.minimum(asked[local, columns], 1e15)
-    found = exceedances(tails, local.astype(np.intp), finite, hours[local])
-    out[np.array(rows)[local], columns] = found
+    wanted = (asked > 0) & fits[rows]
+    chances = interpolated(tails, np.where(wanted, np.minimum(asked, 1e15), np.nan), hours)
+    out[rows] = np.where(wanted, chances, out[rows])
     return out
 
 

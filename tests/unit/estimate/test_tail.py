@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_rightsizer.estimate import exceedance, level
+from gpu_rightsizer.estimate.exceedance import interpolated
 from gpu_rightsizer.estimate.tail import PastExceedance, Peaks, fit_tails
 from tests import builders as make
 
@@ -152,3 +153,16 @@ def test_the_fleet_teaches_the_shape() -> None:
 
     taught = np.mean([level(t, 0.01, MONTH) for t in together[:20]])
     assert taught < np.mean([level(t, 0.01, MONTH) for t in alone])
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.6])
+def test_many_capacities_are_read_off_a_curve_within_a_tenth(noise: float) -> None:
+    tail = fit_tails([Peaks(make.diurnal(1000.0, noise=noise), cap=90_000.0)])[0]
+    capacities = np.concatenate(
+        ([0.5 * tail.peak], np.geomspace(tail.seasonal.max() * 1.001, 80_000.0, 100), [95_000.0])
+    )
+
+    curve = interpolated([tail], capacities[None, :], np.array([MONTH]))[0]
+
+    assert curve == pytest.approx(exceedance(tail, capacities, MONTH), rel=0.1)
+    assert curve[-1] == 0.0

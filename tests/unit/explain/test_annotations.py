@@ -112,7 +112,7 @@ def test_the_json_is_compact_and_says_its_schema_first(build: Callable[[], Evalu
 
     text = annotations_of(told)[RECOMMENDATION]
 
-    assert text.startswith('{"schema":1,"id":"')
+    assert text.startswith('{"schema":1,"action":"')
     assert ": " not in text.split('"reasons"')[0]
     assert json.loads(text) == {"schema": 1, **told["recommendation"]}
 
@@ -126,6 +126,15 @@ def test_the_id_is_that_of_the_status_and_the_line_is_one_line(build: Callable[[
     assert written[RECOMMENDATION_ID] == told["recommendation"]["id"]
     assert written[SUMMARY].isprintable()
     assert len(written[SUMMARY]) <= LONGEST_SUMMARY
+
+
+@pytest.mark.parametrize("build", ALL)
+def test_a_status_read_back_in_another_order_annotates_the_same(build: Callable[[], Evaluation]) -> None:
+    told = status(build(), NOW)
+
+    read_back = json.loads(json.dumps(told, sort_keys=True))
+
+    assert annotations_of(read_back) == annotations_of(told)
 
 
 def test_without_room_for_it_the_recommendation_stands_in_the_status_alone() -> None:

@@ -248,6 +248,15 @@ def test_noise_on_the_edge_of_a_rounding_writes_nothing() -> None:
     assert status(resize(), NOW, noisy) is noisy
 
 
+def test_a_probability_may_waver_more_than_a_size_and_coverage_may_not() -> None:
+    first = status(resize(), NOW)
+    risky = json.loads(json.dumps(first).replace('"oomProbability": "0.1%"', '"oomProbability": "0.11%"'))
+    sparse = json.loads(json.dumps(first).replace('"coverage": "100%"', '"coverage": "93%"'))
+
+    assert status(resize(), NOW, risky) is risky
+    assert status(resize(), NOW, sparse) == first
+
+
 def test_money_is_never_noise() -> None:
     first = status(resize(), NOW)
     dearer = json.loads(json.dumps(first).replace('"targetHourlyUSD": "1.006"', '"targetHourlyUSD": "1.007"'))
@@ -273,6 +282,13 @@ def test_fields_that_the_api_server_fills_in_do_not_count() -> None:
 
 def test_a_broken_previous_status_is_replaced() -> None:
     assert status(keep(), NOW, {"conditions": "nonsense"}) == status(keep(), NOW)
+
+
+def test_figures_that_are_none_are_replaced() -> None:
+    first = status(resize(), NOW)
+    odd = json.loads(json.dumps(first).replace('"coverage": "100%"', '"coverage": "all"'))
+
+    assert status(resize(), NOW, odd) == first
 
 
 def test_mode_off_says_so_and_keeps_what_is_remembered() -> None:

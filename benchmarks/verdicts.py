@@ -1,0 +1,160 @@
+"""What the operator recommended for a twin, held against what the twin lives through there; never the predictor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from testbed.twin.fleet import Sizing, ground_truth, holds_on
+from testbed.twin.hardware import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from testbed.twin.deployment import TwinSpec
+    from testbed.twin.fleet import GroundTruth
+    from testbed.twin.physics import EngineArgs
+
+LONGEST_REASON = 200
+
+
+class Outcome(StrEnum):
+    """What became of one recommendation, worst first."""
+
+    BAD = "Bad"  # the twin runs out of memory or misses its objective there
+    NOT_TOLD = "NotTold"  # under-sized, and not told so
+    UNKNOWN = "Unknown"  # nothing said although the data are complete
+    MISSED = "Missed"  # something cheaper holds, and nothing of it was found
+    PARTLY = "Partly"  # a part of the possible saving
+    RIGHT = "Right"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The recommendation as it stands in the status."""
+
+    action: str
+    instance_class: str
+    tensor_parallel: int
+    replicas: int
+    engine_args: Mapping[str, str]
+    confidence: str
+    reasons: Sequence[str]
+    rejected: Mapping[str, str]  # class to the reason's code and sentence
+
+    @classmethod
+    def read(cls, status: Mapping[str, Any]) -> Said:
+        """From the status as kubectl prints it."""
+        advice = status.get("recommendation", {})
+        target = advice.get("target", {})
+        conditions = {each["type"]: each for each in status.get("conditions", ())}
+        reasons = advice.get("reasons") or [f"{c['reason']}: {c['message']}" for c in conditions.values()]
+        return cls(
+            action=advice.get("action", "none"),
+            instance_class=target.get("instanceClass", ""),
+            tensor_parallel=target.get("tensorParallel") or target.get("accelerators", 1),
+            replicas=target.get("replicas", 0),
+            engine_args=target.get("engineArgs", {}),
+            confidence=advice.get("confidence", ""),
+            reasons=reasons,
+            rejected={
+                each["instanceClass"]: f"{each['reason']}: {each['message']}" for each in advice.get("rejected", ())
+            },
+        )
+
+    @property
+    def moves(self) -> bool:
+        """Another class, or other arguments."""
+        return self.action in ("Resize", "Tune")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One twin: what it is, what was said, what is true. Savings in USD per hour of all replicas."""
+
+    name: str
+    seed: int
+    twin: TwinSpec
+    said: Said
+    truth: GroundTruth
+    holds_there: bool | None  # None: nothing to try
+    why: str  # why it does not hold there
+    found_usd: Decimal
+    possible_usd: Decimal
+    told: bool | None  # of an under-sized twin whether it was told so
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst that is true of it."""
+        if self.holds_there is False:
+            return Outcome.BAD
+        if self.said.action in ("Unknown", "none"):
+            return Outcome.UNKNOWN
+        if self.told is False:
+            return Outcome.NOT_TOLD
+        if self.possible_usd > 0 and self.found_usd <= 0:
+            return Outcome.MISSED
+        return Outcome.PARTLY if self.found_usd < self.possible_usd else Outcome.RIGHT
+
+    @property
+    def says(self) -> str:
+        """In a cell."""
+        where = f" {self.said.instance_class} tp{self.said.tensor_parallel}" if self.said.instance_class else ""
+        arguments = " ".join(f"{flag}={value}" for flag, value in self.said.engine_args.items())
+        return f"{self.said.action}{where} {arguments}".strip()
+
+    @property
+    def reason(self) -> str:
+        """Why it came to that: the twin's word on what is bad, the product's on what is missed."""
+        if self.outcome in (Outcome.BAD, Outcome.RIGHT):
+            return self.why[:LONGEST_REASON]
+        said = self.said.rejected.get(self.truth.cheapest_class or "") or "; ".join(self.said.reasons[:3])
+        return said[:LONGEST_REASON]
+
+
+def judge(seed: int, twin: TwinSpec, said: Said) -> Verdict:
+    """By the twin alone, over the history and the week after it."""
+    truth = ground_truth(twin)
+    possible = truth.possible_saving_usd * twin.replicas
+    held, why = _tried(twin, said)
+    price = CLASSES[said.instance_class].hourly_usd if said.instance_class in CLASSES else None
+    found = Decimal(0)
+    if said.action == "Resize" and held and price is not None and truth.current_holds:
+        found = max(Decimal(0), twin.node.hourly_usd * twin.replicas - price * said.replicas)
+    told = _told(twin, said, price) if truth.sizing is Sizing.UNDER else None
+    return Verdict(twin.name, seed, twin, said, truth, held, why, found, possible, told)
+
+
+def _tried(twin: TwinSpec, said: Said) -> tuple[bool | None, str]:
+    if said.action == "ScaleToZero":
+        return False, "scaled to zero although requests keep coming"
+    if not said.moves:
+        return None, ""
+    where = said.instance_class or twin.node_class
+    if where not in CLASSES:
+        return False, f"{where} is not among the classes that were allowed"
+    tp = said.tensor_parallel if said.instance_class else twin.tp
+    verdict = holds_on(replace(twin, args=_tuned(twin.args, said.engine_args)), where, tp, said.replicas or None)
+    return verdict.ok, verdict.why
+
+
+def _tuned(args: EngineArgs, changes: Mapping[str, str]) -> EngineArgs:
+    """With the limits that the recommendation would change."""
+
+    def whole(flag: str, now: int | None) -> int | None:
+        return int(changes[flag]) if flag in changes else now
+
+    return replace(
+        args,
+        gpu_memory_utilization=float(changes.get("--gpu-memory-utilization", args.gpu_memory_utilization)),
+        max_model_len=whole("--max-model-len", args.max_model_len),
+        max_num_seqs=whole("--max-num-seqs", args.max_num_seqs),
+        max_num_batched_tokens=whole("--max-num-batched-tokens", args.max_num_batched_tokens),
+    )
+
+
+def _told(twin: TwinSpec, said: Said, price: Decimal | None) -> bool:
+    """A larger class, which costs more; whether it also holds is judged apart."""
+    return said.action == "Resize" and price is not None and price > twin.node.hourly_usd
