@@ -14,7 +14,7 @@ FROM ${BASE_IMAGE} AS build
 ARG INPUTS=dist/image
 # The pattern matches the folder or nothing; LICENSE is there so that something is always copied.
 COPY LICENSE pyproject.toml requirements.lock ${INPUTS}* /inputs/
-RUN set -eu; mkdir -p /inputs/debs /site; cd /inputs; \
+RUN set -eu; mkdir -p /inputs/debs /site; cd /inputs; export DEBIAN_FRONTEND=noninteractive; \
     if ls debs/*.deb >/dev/null 2>&1; then dpkg -i debs/*.deb >/dev/null; fi; \
     command -v python3 >/dev/null || ln -s "$(command -v python3.11)" /usr/local/bin/python3; \
     pip="python3 -m pip --disable-pip-version-check install --no-cache-dir --no-compile --quiet"; \
@@ -23,12 +23,13 @@ RUN set -eu; mkdir -p /inputs/debs /site; cd /inputs; \
     else $pip --only-binary :all: --require-hashes --target /site -r requirements.lock; fi; \
     rm -rf /site/bin
 # Byte code is compiled here, since the root file system will be read-only; it holds whatever happens to time stamps.
+# Some packages ship files that are no Python 3 and are never imported: they may fail.
 RUN python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /site || true
-COPY operator/gpu_rightsizer /site/gpu_rightsizer
-RUN set -eu; python3 -m compileall -q --invalidation-mode unchecked-hash /site/gpu_rightsizer; \
+COPY operator/gpu_rightsizer /app/gpu_rightsizer
+RUN set -eu; python3 -m compileall -q --invalidation-mode unchecked-hash /app/gpu_rightsizer; \
     python3 -c 'import pathlib, tomllib; \
 p = tomllib.load(open("/inputs/pyproject.toml", "rb"))["project"]; \
-d = pathlib.Path("/site", p["name"].replace("-", "_") + "-" + p["version"] + ".dist-info"); \
+d = pathlib.Path("/app", p["name"].replace("-", "_") + "-" + p["version"] + ".dist-info"); \
 d.mkdir(); \
 d.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: %s\nVersion: %s\n" % (p["name"], p["version"]))'; \
     printf '#!/usr/bin/env -S python3 -P\nimport sys\n\nfrom gpu_rightsizer.cli.main import main\n\nsys.exit(main())\n' \
@@ -39,7 +40,7 @@ LABEL org.opencontainers.image.title="gpu-rightsizer" \
       org.opencontainers.image.description="Recommends smaller GPU instance classes for inference, with stated risk" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /inputs/debs /tmp/debs
-RUN set -eu; \
+RUN set -eu; export DEBIAN_FRONTEND=noninteractive; \
     if ls /tmp/debs/*.deb >/dev/null 2>&1; then dpkg -i /tmp/debs/*.deb >/dev/null; fi; rm -rf /tmp/debs; \
     command -v python3 >/dev/null || ln -s "$(command -v python3.11)" /usr/local/bin/python3; \
     echo 'gpu-rightsizer:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd; \
@@ -47,6 +48,7 @@ RUN set -eu; \
 COPY --from=build /inputs/LICENSE /usr/share/doc/gpu-rightsizer/LICENSE
 COPY --from=build /inputs/gpu-rightsizer /usr/local/bin/gpu-rightsizer
 COPY --from=build /site /opt/gpu-rightsizer
+COPY --from=build /app /opt/gpu-rightsizer
 ENV PYTHONPATH=/opt/gpu-rightsizer PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 # A number, since the kubelet cannot tell whether a name is root.
 USER 65532:65532

@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e kind lint fmt generate verify bench soak clean
+.PHONY: help setup demo test unit e2e kind kind-node lint fmt generate verify bench soak clean
 
 help: ## list the targets
 	@$(PYTHON) tools/bootstrap.py --help-targets Makefile
@@ -25,8 +25,11 @@ unit: .venv/.ready ## the quick tests: no cluster, no Prometheus
 e2e: .venv/.ready ## the tests on the local control plane and a real Prometheus
 	@$(PY) tools/test.py e2e
 
-kind: .venv/.ready ## the tests on kind; builds a node image when none can be had
+kind: .venv/.ready ## the tests on kind, where Docker runs or `make kind-node` was done
 	@$(PY) tools/test.py kind
+
+kind-node: .venv/.ready ## a node image for kind where Docker cannot pull one: as root on Debian, 6 minutes once
+	@$(PY) -m testbed.cluster.kind --build
 
 lint: .venv/.ready ## ruff, mypy --strict, import contracts
 	@$(PY) tools/test.py lint

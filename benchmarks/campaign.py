@@ -32,6 +32,8 @@ from testbed.twin.series import history, recording
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from testbed.twin.exporter import Page
+
 
 STEP_S = 120.0  # between two samples of the history
 LIVE_SPAN_S = 3600.0
@@ -84,14 +86,15 @@ def standing(actors: Sequence[Actor], began: float) -> Iterator[tuple[LocalClust
         pods = fleet.deploy(cluster, actors).pods
         cluster.add_nodes([fleet.spare_node("p5.4xlarge")])
         _say(began, "deployed")
-        runs = {each.key: simulate(each.twin, live_span_s=LIVE_SPAN_S) for each in actors}
         now = time.time()
-        for each in actors:
-            prometheus.push(fleet.kept(history(runs[each.key], now, pods[each.key], step_s=STEP_S)))
+        pages: dict[str, Page] = {}
+        for each in actors:  # one after the other: a run with all its series takes tens of megabytes
+            run, there = simulate(each.twin, live_span_s=LIVE_SPAN_S), pods[each.key]
+            prometheus.push(fleet.kept(history(run, now, there, step_s=STEP_S)))
+            live = fleet.kept_live(recording([(run, there)], now))
+            pages |= live.pages
         _say(began, "history laid down")
-        live = recording([(runs[each.key], pods[each.key]) for each in actors], now)
-        del runs
-        stage._play(fleet.kept_live(live))  # noqa: SLF001 - the part of put_up that comes after the history
+        stage._play(replace(live, pages=pages))  # noqa: SLF001 - the part of put_up that comes after the history
         install(cluster, prometheus.url)
         fleet.ask(cluster, actors)
         _say(began, "scraped live, the chart installed, advice asked for")

@@ -69,7 +69,10 @@ def push(url: str, series: Sequence[Series], *, chunk_ms: int = CHUNK_MS) -> int
 
 
 def _chunks(series: Sequence[Series], chunk_ms: int) -> Iterator[tuple[int, bytes]]:
-    """WriteRequests in time order, each with what all series have within `chunk_ms`."""
+    """WriteRequests in time order, each with what all series have within `chunk_ms`.
+
+    Series that share their arrays, such as copies under other labels, are laid out once a chunk.
+    """
     filled = [each for each in series if len(each.times_ms)]
     if not filled:
         return
@@ -78,10 +81,14 @@ def _chunks(series: Sequence[Series], chunk_ms: int) -> Iterator[tuple[int, byte
     last = max(int(each.times_ms[-1]) for each in filled)
     for start in range(first, last + 1, chunk_ms):
         parts = []
+        laid: dict[tuple[int, int], bytes] = {}
         for head, each in zip(heads, filled, strict=True):
-            low, high = np.searchsorted(each.times_ms, (start, start + chunk_ms))
-            if low < high:
-                parts.append(_field(1, head + _samples(each.times_ms[low:high], each.values[low:high])))
+            arrays = (id(each.times_ms), id(each.values))
+            if arrays not in laid:
+                low, high = np.searchsorted(each.times_ms, (start, start + chunk_ms))
+                laid[arrays] = _samples(each.times_ms[low:high], each.values[low:high])
+            if laid[arrays]:
+                parts.append(_field(1, head + laid[arrays]))
         if parts:
             yield start, b"".join(parts)
 

@@ -17,7 +17,7 @@ READY = VENV / ".ready"
 
 def help_targets(makefile: Path) -> None:
     """Print every target with the words after its `##`."""
-    for target, words in re.findall(r"^([a-z0-9]+):[^#\n]*## (.+)$", makefile.read_text(), re.MULTILINE):
+    for target, words in re.findall(r"^([a-z0-9-]+):[^#\n]*## (.+)$", makefile.read_text(), re.MULTILINE):
         print(f"  make {target:10} {words}")
 
 

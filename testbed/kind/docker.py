@@ -89,12 +89,23 @@ def usable() -> Docker | None:
 def lack() -> str | None:
     """None where kind can be used, else what is missing."""
     if usable() is None:
-        if shutil.which("docker") is None:
-            return f"there is no Docker here; {BUILD_HINT}"
-        return f"Docker does not run or cannot get the node image {NODE_IMAGE}; {BUILD_HINT}"
+        return f"{_lack_of_docker()}; {_how_to_get_one()}"
     if not _kind_package().there() and not _built_kind().exists() and shutil.which("go") is None:
         return f"there is no Go to build kind {KIND_VERSION} with"
     return None
+
+
+def _lack_of_docker() -> str:
+    if shutil.which("docker") is None:
+        return "there is no Docker here"
+    return f"Docker does not run or cannot get the node image {NODE_IMAGE}"
+
+
+def _how_to_get_one() -> str:
+    logs = build_folder() / "logs"
+    if logs.exists() and not _is_built():
+        return f"building one failed, see {logs}"
+    return BUILD_HINT
 
 
 @functools.cache
@@ -140,7 +151,7 @@ def _ends_well(pull: "subprocess.Popen[bytes]") -> bool:
 def own_docker() -> Docker | None:
     """Our own daemon, run by the custodian of the first cluster; None where no node image was built."""
     folder = build_folder()
-    if os.geteuid() != 0 or not (folder / "out" / "built").exists():
+    if os.geteuid() != 0 or not _is_built():
         return None
     environment = {
         **os.environ,
@@ -149,6 +160,10 @@ def own_docker() -> Docker | None:
         "DOCKER_BUILDKIT": "0",
     }
     return Docker(environment, folder)
+
+
+def _is_built() -> bool:
+    return (build_folder() / "out" / "built").exists()
 
 
 def kind() -> Path:

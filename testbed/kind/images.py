@@ -15,6 +15,7 @@ from pathlib import Path
 
 from testbed import tools
 from testbed.kind.docker import Docker
+from testbed.manifests import VLLM_IMAGE
 
 DEBIAN_BASE = "local/debian:12"
 BUILD_SECONDS = 900.0
@@ -32,7 +33,14 @@ COPY testbed /opt/double/testbed
 ENV PYTHONPATH=/opt/double
 ENTRYPOINT ["python3", "-m", "testbed.kind.double"]
 """
-DOUBLE_FILES = ("__init__.py", "kind/__init__.py", "kind/double.py", "twin/__init__.py", "twin/exporter.py")
+DOUBLE_FILES = (
+    "__init__.py",
+    "kind/__init__.py",
+    "kind/discovery.py",
+    "kind/double.py",
+    "twin/__init__.py",
+    "twin/exporter.py",
+)
 PROMETHEUS = """\
 ARG BASE
 FROM ${BASE}
@@ -59,7 +67,7 @@ def build_all(docker: Docker) -> Images:
 
 def operator_image(docker: Docker) -> str:
     """Build the operator's image from the working tree; its tag."""
-    files = {name: tools.ROOT / name for name in OPERATOR_FILES}
+    files: dict[str, Path | str] = {name: tools.ROOT / name for name in OPERATOR_FILES}
     source = tools.ROOT / "operator"
     files |= {
         str(path.relative_to(tools.ROOT)): path
@@ -67,9 +75,9 @@ def operator_image(docker: Docker) -> str:
         if path.is_file() and "__pycache__" not in path.parts
     }
     if docker.folder is None:
-        return _build(docker, "gpu-rightsizer", files, {})
+        return _build(docker, "gpu-rightsizer:", files, {})
     inputs = {"dist/image/site": _site(), "dist/image/debs": _debs()}
-    return _build(docker, "gpu-rightsizer", files, {"BASE_IMAGE": _debian_base(docker)}, inputs)
+    return _build(docker, "gpu-rightsizer:", files, {"BASE_IMAGE": _debian_base(docker)}, inputs)
 
 
 def double_image(docker: Docker, operator: str) -> str:
@@ -77,15 +85,16 @@ def double_image(docker: Docker, operator: str) -> str:
 
     Its name is what the operator sees in a pod; no registry has it.
     """
-    files = {f"testbed/{name}": tools.ROOT / "testbed" / name for name in DOUBLE_FILES}
-    return _build(docker, "double.invalid/vllm/vllm-openai", {"Dockerfile": DOUBLE, **files}, {"OPERATOR": operator})
+    files: dict[str, Path | str] = {f"testbed/{name}": tools.ROOT / "testbed" / name for name in DOUBLE_FILES}
+    files["Dockerfile"] = DOUBLE
+    return _build(docker, f"double.invalid/{VLLM_IMAGE}-", files, {"OPERATOR": operator})
 
 
 def prometheus_image(docker: Docker) -> str:
     """Build a Prometheus image from the binary the other tests use; its tag."""
     base = "debian:12-slim" if docker.folder is None else _debian_base(docker)
-    files = {"Dockerfile": PROMETHEUS, "prometheus": tools.program("prometheus")}
-    return _build(docker, "prometheus-for-tests", files, {"BASE": base})
+    files: dict[str, Path | str] = {"Dockerfile": PROMETHEUS, "prometheus": tools.program("prometheus")}
+    return _build(docker, "prometheus-for-tests:", files, {"BASE": base})
 
 
 def _build(
@@ -96,7 +105,7 @@ def _build(
     folders: Mapping[str, Path] | None = None,
 ) -> str:
     """The image of these files (a text is the content itself) and folders; the tag follows from all of them."""
-    tag = f"{name}:{_digest(files, arguments, folders or {})}"
+    tag = f"{name}{_digest(files, arguments, folders or {})}"
     if docker.has(tag):
         return tag
     options = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]

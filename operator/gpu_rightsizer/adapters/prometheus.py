@@ -14,16 +14,21 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from typing_extensions import override
 
-from gpu_rightsizer.adapters.prometheus_session import HardenedSession, PrometheusSettings
+from gpu_rightsizer.adapters.prometheus_session import THREADS, HardenedSession, PrometheusSettings
 from gpu_rightsizer.ports import Answer, Rejected, Series, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import requests
+    from numpy.typing import NDArray
 
-THREADS = 4
-HARMLESS = ("PromQL info: ",)  # remarks on a query's style; anything else may mean a partial answer
+# Remarks on how a metric is named and on rounding in histograms; any other note may mean a partial answer.
+HARMLESS = (
+    "PromQL info: metric might not be a counter",
+    "PromQL info: input to histogram_quantile needed to be fixed for monotonicity",
+)
+RESULT_TYPES = {"query": frozenset({"vector", "scalar"}), "query_range": frozenset({"matrix"})}
 
 T = TypeVar("T")
 
@@ -41,6 +46,7 @@ class _Session(HardenedSession):
         body = _body(answer.content)
         if body.get("status") != "success":
             raise Rejected(f"the metrics store answered: {str(body.get('error', 'no status'))[:300]}")
+        _check_type(body, answer.url.partition("?")[0].rpartition("/")[2])
         notes = [str(note) for key in ("warnings", "infos") for note in body.get(key) or []]
         if body.get("isPartial") is True:
             notes.append("the answer is partial")
@@ -56,7 +62,6 @@ class PrometheusMetrics:
         session = _Session(settings)
         # method=POST: the session moves the parameters into the body
         self._client = PrometheusConnect(url=settings.url.rstrip("/"), session=session, method="POST")
-        session.harden()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
 
     def close(self) -> None:
@@ -110,10 +115,32 @@ def _translated(query: Callable[[], list[Any]]) -> list[Any]:
 
 def _series(row: Any) -> Series:  # JSON
     try:
-        points = np.array(row["values"] if "values" in row else [row["value"]], dtype=np.float64)
-        return Series(row["metric"], points[:, 0], points[:, 1])
+        points = row["values"] if "values" in row else [row["value"]]
+        times = np.array([point[0] for point in points], dtype=np.float64)
+        return Series(row["metric"], times, _figures([point[1] for point in points]))
     except (KeyError, ValueError, TypeError, IndexError) as error:
         raise Unavailable("the metrics store answered a series without values") from error
+
+
+def _figures(texts: list[Any]) -> NDArray[np.float64]:  # JSON
+    """What is no number becomes NaN: one bad figure must not hide the others."""
+    try:
+        return np.array(list(map(float, texts)))
+    except (TypeError, ValueError):
+        return np.array([_figure(text) for text in texts])
+
+
+def _figure(text: Any) -> float:  # JSON
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _check_type(body: dict[str, Any], endpoint: str) -> None:  # JSON
+    found = body["data"].get("resultType") if isinstance(body.get("data"), dict) else None
+    if found not in RESULT_TYPES.get(endpoint, {found}):
+        raise Unavailable(f"the metrics store answered a {str(found)[:20]} to {endpoint}")
 
 
 def _body(content: bytes) -> dict[str, Any]:  # JSON

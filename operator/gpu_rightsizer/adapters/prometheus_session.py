@@ -1,29 +1,37 @@
 """A `requests` session that cannot hang, wander off, or swallow a gigabyte: what prometheus-api-client is given.
 
-Time-outs on every request and on the whole answer, no redirects (they would carry tenant headers elsewhere), no proxy
-or netrc from the environment, a cap on the body after decompression, credentials read again for every request.
+Time-outs on the connection and on the whole answer, however slowly it drips; no redirects (they would carry tenant
+headers elsewhere), no proxy or netrc from the environment, a cap on the body after decompression, credentials and
+certificates read again when they change.
 """
 
 from __future__ import annotations
 
-import time
+import threading
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from typing_extensions import override
 
+from gpu_rightsizer.adapters.deadline import Deadline, watched_pools
 from gpu_rightsizer.ports import Rejected, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 CONNECT_S = 5.0
-WHOLE_S = 60.0
-CHUNK = 1 << 18
+WHOLE_S = 30.0
+THREADS = 4
+CHUNK = 1 << 16
+MIB = 1 << 20
 FORM = "application/x-www-form-urlencoded"
+# Thanos leaves out stores that do not answer unless told not to; others ignore what they do not know.
+WHOLE_ANSWERS = {"partial_response": "false", "dedup": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +46,67 @@ class PrometheusSettings:
     client_key: Path | None = None
     ca: Path | None = None
     headers: Mapping[str, str] | None = None
-    most_bytes: int = 128 << 20
+    whole_s: float = WHOLE_S
+    most_bytes: int = 128 * MIB  # of a range answer, after decompression
+    most_instant_bytes: int = 16 * MIB
 
 
 class HardenedSession(requests.Session):
-    """For one store. Raises Unavailable where asking again may help, Rejected where it will not."""
+    """For one store, from several threads. Raises Unavailable where asking again may help, Rejected where not."""
 
     def __init__(self, settings: PrometheusSettings) -> None:
         super().__init__()
         self._settings = settings
+        self._lock = threading.Lock()
+        self._files = self._stamps()
+        self._adapter = _CappedAdapter(settings)
         self.trust_env = False
         self.max_redirects = 0
-        self.headers.update({"Accept-Encoding": "gzip", **(settings.headers or {})})
+        self.headers.update({**(settings.headers or {}), "Accept-Encoding": "gzip"})
         if settings.ca is not None:
             self.verify = str(settings.ca)
         if settings.client_cert is not None:
-            key = settings.client_key or settings.client_cert
-            self.cert = (str(settings.client_cert), str(key))
+            self.cert = (str(settings.client_cert), str(settings.client_key or settings.client_cert))
 
-    def harden(self) -> None:
-        """Put our adapter before the one that prometheus-api-client mounts at the bare URL, with retries of its own."""
-        self.mount(self._settings.url.rstrip("/") + "/api/", _CappedAdapter(self._settings.most_bytes, max_retries=0))
+    @override
+    def get_adapter(self, url: Any) -> HTTPAdapter:  # as requests has it
+        """Ours alone, whatever prometheus-api-client mounts; a new one, with new connections, for new certificates."""
+        with self._lock:
+            stamps = self._stamps()
+            if stamps != self._files:
+                self._files, self._adapter = stamps, _CappedAdapter(self._settings)
+            return self._adapter
 
     @override
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:  # as requests has it
         """One request with credentials as they are now. Queries go into the body: long ones meet proxies' limits."""
-        kwargs |= {"allow_redirects": False, "timeout": (CONNECT_S, WHOLE_S)}
-        kwargs.setdefault("headers", {})
-        kwargs["headers"] = {**(kwargs["headers"] or {}), **self._credentials()}
-        if method.upper() == "POST":
-            kwargs["data"] = {**(kwargs.pop("params", None) or {}), **(kwargs.get("data") or {})}
-            kwargs["headers"]["Content-Type"] = FORM
-        try:
-            answer = super().request(method, url, *args, **kwargs)
-        except requests.exceptions.SSLError as error:
-            raise Rejected(
-                f"TLS to the metrics store failed: {_short(error)}; check the CA and the certificate"
-            ) from error
-        except requests.exceptions.RequestException as error:
-            raise Unavailable(f"the metrics store did not answer: {_short(error)}") from error
+        kwargs |= {"allow_redirects": False, "timeout": (CONNECT_S, self._settings.whole_s)}
+        asked = {**(kwargs.pop("params", None) or {}), **WHOLE_ANSWERS, "timeout": f"{self._settings.whole_s:g}s"}
+        kwargs["data"] = {**asked, **(kwargs.get("data") or {})}
+        own = {**(kwargs.pop("headers", None) or {}), "Content-Type": FORM}
+        credentials = self._credentials()
+        answer = self._sent(method, url, *args, headers={**own, **credentials}, **kwargs)
+        if answer.status_code == requests.codes.unauthorized and self._credentials() != credentials:
+            answer = self._sent(method, url, *args, headers={**own, **self._credentials()}, **kwargs)
         return _checked(answer)
+
+    def _sent(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:  # as requests has it
+        with Deadline(self._settings.whole_s) as deadline:
+            try:
+                answer = super().request(method, url, *args, **kwargs)
+            except requests.exceptions.SSLError as error:
+                raise Rejected(
+                    f"TLS to the metrics store failed: {_short(error)}; check the CA and the certificate"
+                ) from error
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+                if deadline.passed:
+                    raise _too_slow(self._settings) from error
+                raise Unavailable(f"the metrics store did not answer: {_short(error)}") from error
+            except OSError as error:  # requests finds out itself that a certificate's file is not there
+                raise Rejected(f"cannot use the files for the metrics store: {_short(error)}") from error
+        if deadline.passed:
+            raise _too_slow(self._settings)
+        return answer
 
     def _credentials(self) -> dict[str, str]:
         settings = self._settings
@@ -90,31 +119,63 @@ class HardenedSession(requests.Session):
             return {"Authorization": str(basic.prepare().headers["Authorization"])}
         return {}
 
+    def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
+        files = (self._settings.client_cert, self._settings.client_key, self._settings.ca)
+        return tuple(_stamp(path) for path in files if path is not None)
+
 
 class _CappedAdapter(HTTPAdapter):
-    """Reads the whole body at once, up to a size and a time."""
+    """Reads the whole body at once, up to a size after decompression."""
 
-    def __init__(self, most_bytes: int, **kwargs: Any) -> None:  # as requests has it
-        self._most = most_bytes
-        super().__init__(**kwargs)
+    def __init__(self, settings: PrometheusSettings) -> None:
+        self._settings = settings
+        super().__init__(pool_maxsize=THREADS, max_retries=0)
+        self.poolmanager.pool_classes_by_scheme = watched_pools()
 
     @override
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        deadline = time.monotonic() + WHOLE_S
         kwargs["stream"] = True
         answer = super().send(request, *args, **kwargs)
-        body, size = [], 0
-        for chunk in answer.iter_content(CHUNK):
-            size += len(chunk)
-            if size > self._most:
-                answer.close()
-                raise Unavailable(f"the metrics store's answer is larger than {self._most >> 20} MiB")
-            if time.monotonic() > deadline:
-                answer.close()
-                raise Unavailable(f"the metrics store's answer took longer than {WHOLE_S:.0f} s")
-            body.append(chunk)
-        answer._content = b"".join(body)  # noqa: SLF001 - requests' own way to hold a body that was read
+        ranged = (request.url or "").partition("?")[0].endswith("/query_range")
+        most = self._settings.most_bytes if ranged else self._settings.most_instant_bytes
+        try:
+            answer._content = _body(answer, most)  # noqa: SLF001 - requests' own way to hold a body that was read
+        except BaseException:
+            answer.close()
+            raise
+        answer._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001 - likewise
         return answer
+
+
+def _body(answer: requests.Response, most: int) -> bytes:
+    """Decompressed here, piece by piece and never further than the cap."""
+    coding = answer.headers.get("Content-Encoding", "identity").lower()
+    if coding not in {"identity", "gzip", ""}:
+        raise Unavailable(f"the metrics store answered in the coding {coding[:20]}, which was not asked for")
+    pieces: list[bytes] = []
+    size = 0
+    for piece in _inflated(answer, most) if coding == "gzip" else _raw(answer):
+        size += len(piece)
+        if size > most:
+            raise Unavailable(f"the metrics store's answer is larger than {most / MIB:.3g} MiB")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _raw(answer: requests.Response) -> Iterator[bytes]:
+    while piece := answer.raw.read(CHUNK, decode_content=False):
+        yield piece
+
+
+def _inflated(answer: requests.Response, most: int) -> Iterator[bytes]:
+    unzip = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        for piece in _raw(answer):
+            yield unzip.decompress(piece, most + 1)
+    except zlib.error as error:
+        raise Unavailable("the metrics store's answer is no gzip, although it says so") from error
+    if not unzip.eof:
+        raise Unavailable("the metrics store's answer ends early")
 
 
 def _checked(answer: requests.Response) -> requests.Response:
@@ -131,11 +192,23 @@ def _checked(answer: requests.Response) -> requests.Response:
     raise Rejected(f"the metrics store answered {code}: {words}")
 
 
+def _too_slow(settings: PrometheusSettings) -> Unavailable:
+    return Unavailable(f"the metrics store gave no whole answer within {settings.whole_s:g} s")
+
+
 def _secret(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError as error:
         raise Rejected(f"cannot read {path}: {error.strerror}") from error
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def _short(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpu_rightsizer.observe.coverage import expected_scrapes
 from gpu_rightsizer.observe.queries import SIGNAL_LABEL, Slot
 
 if TYPE_CHECKING:
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.observe.samples import Labels, Samples
 
-GPU_UTIL = frozenset({"DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_GPU_UTIL_RATIO"})  # percent, whatever the newer name says
-SENTINEL = 1e15  # DCGM's "blank" values begin at 0x7ffffffffffffff0; no real figure here comes near
+PERCENT = "DCGM_FI_DEV_GPU_UTIL"
+PERCENT_OR_SHARE = "DCGM_FI_DEV_GPU_UTIL_RATIO"  # the same field by a name that promises a share; nothing says which
 SHARE_TOLERANCE = 0.01
 SHARES = frozenset({Slot.KV_USAGE, Slot.GPU_ACTIVITY, Slot.DRAM_ACTIVITY})
+# DCGM's "blank" values are 0x7ffffff0 and up in 32 bits, 2^47 as a float, 0x7ffffffffffffff0 and up in 64
+# (dcgm_fields.h): no framebuffer has as many MiB, and nothing else counted here comes near the last.
+MOST_MIB = float(1 << 24)
+MOST = 1e15
+MIB_SLOTS = frozenset({Slot.FB_USED, Slot.FB_USED_NOW, Slot.FB_FREE_NOW})
+COUNTS = frozenset({Slot.ENGINE_COUNT, Slot.DEVICE_COUNT, Slot.HOST_COUNT})
 
 Values = "NDArray[np.float64]"
 
@@ -32,12 +39,11 @@ class Parts:
     """One workload's series: by slot, then by pod, then by what tells series of one pod apart (engine, device, ...)."""
 
     of: dict[Slot, dict[str, dict[Labels, NDArray[np.float64]]]] = field(default_factory=dict)
-    metrics: dict[Slot, str] = field(default_factory=dict)
-    jobs: dict[str, str] = field(default_factory=dict)  # pod -> the engine's job
-    device_jobs: dict[str, str] = field(default_factory=dict)
-    schemes: dict[str, str] = field(default_factory=dict)  # "engine" or "device" -> which label named the pod
+    metrics: dict[Slot, set[str]] = field(default_factory=dict)
+    jobs: dict[Slot, dict[str, set[str]]] = field(default_factory=dict)  # by counting slot and pod: who scrapes it
+    schemes: dict[str, set[str]] = field(default_factory=dict)  # "engine", "device", "host": which label named the pod
     clusters: set[str] = field(default_factory=set)
-    invalid: int = 0  # figures dropped: NaN beside a series, infinite, negative, blank
+    invalid: dict[Slot, int] = field(default_factory=dict)  # figures dropped: infinite, negative, blank, above 100 %
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +51,7 @@ class Attributed:
     """The fleet's series: one Parts a workload; scrapes per job; device holders; series of pods nobody knows."""
 
     parts: Sequence[Parts]
-    scrapes: Mapping[str, NDArray[np.float64]]  # job -> scrapes a block
+    due: Mapping[str, NDArray[np.float64]]  # job -> scrapes due of one target in each block
     scrapes_now: Mapping[str, float]  # job -> scrapes in the last UP_SECONDS
     holders: Mapping[str, frozenset[tuple[str, str]]]  # device -> pods that its series name
     foreign: Mapping[str, int]  # namespace -> engine series of pods that belong to nothing here
@@ -57,6 +63,7 @@ DEVICE_SLOTS = frozenset(
         Slot.DEVICE_NEWEST, Slot.FB_USED_NOW, Slot.FB_FREE_NOW,
     }
 )  # fmt: skip
+HOST_SLOTS = frozenset({Slot.HOST_MEMORY, Slot.HOST_CPU, Slot.HOST_COUNT})
 POD_LABELS = ("namespace", "pod", "exported_namespace", "exported_pod", "job", "cluster", SIGNAL_LABEL)
 
 
@@ -84,7 +91,9 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
                         foreign[labels.get("namespace", "")] += known is Slot.KV_USAGE
                     else:
                         _add(parts[home[0]], known, metric, labels, home=home, values=values)
-    return Attributed(parts, scrapes, scrapes_now, {k: frozenset(v) for k, v in holders.items()}, foreign)
+    used = {job for part in parts for pods in part.jobs.values() for jobs in pods.values() for job in jobs}
+    due = {job: expected_scrapes(scrapes[job], samples.elapsed) for job in used & scrapes.keys()}
+    return Attributed(parts, due, scrapes_now, {k: frozenset(v) for k, v in holders.items()}, foreign)
 
 
 def _fold(into: dict[str, NDArray[np.float64]], key: str, values: NDArray[np.float64]) -> None:
@@ -131,27 +140,36 @@ def _add(
 ) -> None:
     _, pod, scheme = home
     clean, dropped = _cleaned(slot, metric, values)
-    parts.invalid += dropped
-    parts.metrics[slot] = metric
-    parts.schemes["device" if slot in DEVICE_SLOTS else "engine"] = scheme
+    parts.invalid[slot] = parts.invalid.get(slot, 0) + dropped
+    parts.metrics.setdefault(slot, set()).add(metric)
+    parts.schemes.setdefault(_exporter(slot), set()).add(scheme)
     if "cluster" in labels:
         parts.clusters.add(labels["cluster"])
-    if slot is Slot.ENGINE_COUNT:
-        parts.jobs[pod] = labels.get("job", "")
-    if slot is Slot.DEVICE_COUNT:
-        parts.device_jobs[pod] = labels.get("job", "")
+    if slot in COUNTS:
+        parts.jobs.setdefault(slot, {}).setdefault(pod, set()).add(labels.get("job", ""))
     rest = frozenset((name, value) for name, value in labels.items() if name not in POD_LABELS)
     found = parts.of.setdefault(slot, {}).setdefault(pod, {})
     found[rest] = np.fmax(found[rest], clean) if rest in found else clean
 
 
+def _exporter(slot: Slot) -> str:
+    if slot in DEVICE_SLOTS:
+        return "device"
+    return "host" if slot in HOST_SLOTS else "engine"
+
+
 def _cleaned(slot: Slot, metric: str, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
     """Without impossible figures; percent made a share. A missing block (NaN) is no invalid figure."""
-    figures = values / 100.0 if metric in GPU_UTIL else values
+    figures = values / 100.0 if _is_percent(metric, values) else values
     with np.errstate(invalid="ignore"):
-        bad = np.isinf(figures) | (figures < 0) | (figures > SENTINEL)
+        bad = np.isinf(figures) | (figures < 0) | (figures > (MOST_MIB if slot in MIB_SLOTS else MOST))
         if slot in SHARES:
             bad |= figures > 1 + SHARE_TOLERANCE
     if not bad.any():
         return figures, 0
     return np.where(bad, np.nan, figures), int(bad.sum())
+
+
+def _is_percent(metric: str, values: NDArray[np.float64]) -> bool:
+    """A device that never shows more than 1 may be at 1 % or wholly busy: taken as busy, for idleness wants proof."""
+    return metric == PERCENT or (metric == PERCENT_OR_SHARE and bool(np.nanmax(values, initial=0.0) > 1))

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpu_rightsizer.domain.engines import EngineType
-from gpu_rightsizer.domain.observation import Attribution, Observation
+from gpu_rightsizer.domain.observation import Observation
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import MIB
-from gpu_rightsizer.observe.attribution import Attributed, Parts, attribute
-from gpu_rightsizer.observe.queries import BLOCK_SECONDS, UP_SECONDS, Slot
-from gpu_rightsizer.observe.samples import BLOCKS, Samples
+from gpu_rightsizer.observe import kv
+from gpu_rightsizer.observe.attribution import attribute
+from gpu_rightsizer.observe.coverage import LEAST_COVERAGE, believed, expected_scrapes, share_seen
+from gpu_rightsizer.observe.presence import Presence, attribution, presence, shares_a_device
+from gpu_rightsizer.observe.queries import BLOCK_SECONDS, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.readings import History, Reading
     from gpu_rightsizer.domain.workload import Workload
+    from gpu_rightsizer.observe.attribution import Attributed, Parts
     from gpu_rightsizer.observe.membership import Membership
+    from gpu_rightsizer.observe.samples import Labels, Samples
 
     Figures = NDArray[np.float64]
 
-LEAST_COVERAGE = 0.9  # below it a block's figure is unknown: a gap is no quiet hour
-STALE_INTERVALS = 3
-USUAL_INTERVAL_S = 60.0  # where no `up` tells
-ROLLOUT_OVERLAP = 0.1  # a block in which one pod follows another holds up to this much more than one pod's samples
+MOST_INVALID = 1 - LEAST_COVERAGE  # dropping more of a signal's figures than this is a problem of its own
+ENOUGH_REQUESTS = 20  # a p95 of fewer is their maximum
 
 SLOT_QUERY = {
     Slot.KV_USAGE: "engine", Slot.RUNNING: "engine", Slot.WAITING: "engine", Slot.PROMPT_RATE: "tokens",
     Slot.GENERATION_RATE: "tokens", Slot.REQUESTS: "requests", Slot.PREEMPTIONS: "requests",
     Slot.PROMPT_SUM: "requests", Slot.OUTPUT_SUM: "requests", Slot.TTFT: "ttft", Slot.TPOT: "tpot", Slot.POOL: "pool",
     Slot.FB_USED: "device", Slot.GPU_ACTIVITY: "device", Slot.DRAM_ACTIVITY: "device", Slot.HOST_MEMORY: "host",
-    Slot.HOST_CPU: "host", Slot.ENGINE_COUNT: "coverage", Slot.DEVICE_COUNT: "coverage",
+    Slot.HOST_CPU: "host", Slot.ENGINE_COUNT: "coverage", Slot.DEVICE_COUNT: "coverage", Slot.HOST_COUNT: "coverage",
     Slot.ENGINE_NEWEST: "now", Slot.DEVICE_NEWEST: "now", Slot.FB_USED_NOW: "now", Slot.FB_FREE_NOW: "now",
 }  # fmt: skip
+FEED_ALL = frozenset({"coverage", "now"})
 SLOT_SIGNAL = {
     Slot.KV_USAGE: Signal.KV_USAGE, Slot.RUNNING: Signal.RUNNING, Slot.WAITING: Signal.WAITING,
     Slot.PROMPT_RATE: Signal.PROMPT_RATE, Slot.GENERATION_RATE: Signal.GENERATION_RATE,
@@ -73,48 +77,49 @@ class _Reader:
 
     def read(self) -> Observation:
         engine, device = self._coverage(Slot.ENGINE_COUNT), self._coverage(Slot.DEVICE_COUNT)
+        host = self._coverage(Slot.HOST_COUNT)
         prompt, output = self._mean(Slot.PROMPT_SUM), self._mean(Slot.OUTPUT_SUM)
-        newest, pods_seen = self._present()
+        pools = kv.pools(self.parts)
+        seen = presence(self.workload, self.parts, self.home, self.samples, self.now)
         main = engine if engine is not None else device
         return Observation(
-            kv_demand=self._kv_demand(engine, prompt, output),
-            running=self._busiest(Slot.RUNNING, engine, raises=True),
-            waiting=self._busiest(Slot.WAITING, engine, raises=True),
-            prompt_rate=self._busiest(Slot.PROMPT_RATE, engine, raises=True),
-            generation_rate=self._busiest(Slot.GENERATION_RATE, engine, raises=True),
+            kv_demand=self._kv_demand(pools, engine, prompt, output),
+            running=self._busiest(Slot.RUNNING, engine),
+            waiting=self._busiest(Slot.WAITING, engine),
+            prompt_rate=self._busiest(Slot.PROMPT_RATE, engine),
+            generation_rate=self._busiest(Slot.GENERATION_RATE, engine),
             requests=self._total(Slot.REQUESTS, engine),
-            ttft=self._busiest(Slot.TTFT, engine),
-            tpot=self._busiest(Slot.TPOT, engine),
+            ttft=self._latency(Slot.TTFT, engine),
+            tpot=self._latency(Slot.TPOT, engine),
             preemptions=self._total(Slot.PREEMPTIONS, engine),
-            fb_used=self._busiest(Slot.FB_USED, device, scale=MIB, raises=True),
+            fb_used=self._busiest(Slot.FB_USED, device, scale=MIB),
             gpu_activity=self._busiest(Slot.GPU_ACTIVITY, device),
             dram_activity=self._busiest(Slot.DRAM_ACTIVITY, device),
-            host_memory=self._busiest(Slot.HOST_MEMORY, None),
-            host_cpu=self._busiest(Slot.HOST_CPU, None),
-            kv_pool=self._pool(),
+            host_memory=self._busiest(Slot.HOST_MEMORY, host),
+            host_cpu=self._busiest(Slot.HOST_CPU, host),
+            kv_pool=self._pool(pools),
             fb_total=self._fb_total(),
             prompt_tokens=prompt,
             output_tokens=output,
-            attribution=self._attribution(pods_seen),
-            newest=newest,
+            attribution=attribution(self.workload, self.parts, self.home, seen),
+            newest=seen.newest,
             span=_span(main),
             coverage=_mean_coverage(main),
-            problems=tuple(self._problems(engine, device, newest, pods_seen)),
+            problems=tuple(self._problems(engine, device, seen)),
         )
 
     # -- histories ----------------------------------------------------------------------------------------------
 
     def _pods(self, slot: Slot) -> dict[str, Figures]:
         """Per pod, the largest of its series."""
-        found = self.parts.of.get(slot, {})
-        return {pod: np.fmax.reduce(list(each.values())) for pod, each in found.items()}
+        return {pod: _largest(series) for pod, series in self.parts.of.get(slot, {}).items()}
 
-    def _busiest(self, slot: Slot, coverage: Figures | None, *, scale: float = 1.0, raises: bool = False) -> History:
+    def _busiest(self, slot: Slot, coverage: Figures | None, *, scale: float = 1.0) -> History:
         """The largest over pods in each block."""
         pods = self._pods(slot)
         if not pods:
             return self._missing(slot)
-        return self._history(np.fmax.reduce(list(pods.values())) * scale, coverage, raises=raises)
+        return self._history(slot, np.fmax.reduce(list(pods.values())) * scale, coverage, raises=True)
 
     def _total(self, slot: Slot, coverage: Figures | None) -> History:
         """The sum over pods in each block."""
@@ -123,70 +128,59 @@ class _Reader:
             return self._missing(slot)
         stacked = np.stack(pods)
         known = np.isfinite(stacked).any(axis=0)
-        return self._history(np.where(known, np.nansum(stacked, axis=0), np.nan), coverage)
+        return self._history(slot, np.where(known, np.nansum(stacked, axis=0), np.nan), coverage, raises=False)
 
-    def _history(self, values: Figures, coverage: Figures | None, *, raises: bool = False) -> BlockSeries:
-        """Figures of blocks too thinly covered are unknown; a peak seen there still raises what is known of a need."""
+    def _latency(self, slot: Slot, coverage: Figures | None) -> History:
+        """The slowest pod's p95, which bounds that of all; pods with few requests count only where all have few."""
+        pods = self._pods(slot)
+        if not pods:
+            return self._missing(slot)
+        requests = self._pods(Slot.REQUESTS)
+        told = [np.where(requests[p] >= ENOUGH_REQUESTS, v, np.nan) for p, v in pods.items() if p in requests]
+        slowest = np.fmax.reduce(list(pods.values()))
+        if told:
+            certain = np.fmax.reduce(told)
+            slowest = np.where(np.isfinite(certain), certain, slowest)
+        return self._history(slot, slowest, coverage, raises=True)
+
+    def _history(self, slot: Slot, values: Figures, coverage: Figures | None, *, raises: bool) -> History:
+        """Figures with what may be believed of them; Missing where nothing may."""
         if coverage is None:
             coverage = np.where(np.isfinite(values), 1.0, 0.0)
-        covered = coverage >= LEAST_COVERAGE
-        kept = np.where(covered, values, np.nan)
-        if raises and np.isfinite(kept).any():
-            highest = np.nanmax(kept)
-            with np.errstate(invalid="ignore"):
-                kept = np.where(~covered & (values > highest), values, kept)
-        return BlockSeries(self.samples.start, BLOCK_SECONDS, kept, coverage)
+        kept = believed(values, coverage, raises=raises)
+        if np.isfinite(kept).any():
+            return BlockSeries(self.samples.start, BLOCK_SECONDS, kept, coverage)
+        if np.isfinite(values).any():
+            best = int(100 * coverage[np.isfinite(values)].max())
+            return Missing(SLOT_SIGNAL[slot], MissingReason.PARTIAL, f"{best} % of samples")
+        why = MissingReason.INVALID if self.parts.invalid.get(slot) else MissingReason.NO_SERIES
+        return Missing(SLOT_SIGNAL[slot], why)
 
-    def _kv_demand(self, coverage: Figures | None, prompt: Reading, output: Reading) -> History:
-        """Tokens in use and queued of the busiest replica: sum over a pod's engines of usage x pool, plus the queue."""
-        usage = self.parts.of.get(Slot.KV_USAGE, {})
-        if not usage:
+    def _kv_demand(self, pools: kv.Pools, coverage: Figures | None, prompt: Reading, output: Reading) -> History:
+        """Tokens in use and queued of the busiest replica."""
+        if Slot.KV_USAGE not in self.parts.of:
             missing = self._missing(Slot.KV_USAGE)
             return Missing(Signal.KV_DEMAND, missing.why, missing.detail)
-        pools = self._pools()
-        queued = self._pods(Slot.WAITING)
-        each = prompt.value + output.value / 2 if isinstance(prompt, Measured) and isinstance(output, Measured) else 0.0
-        demands: list[Figures] = []
-        for pod, engines in usage.items():
-            known = [series * pools[pod, key] for key, series in engines.items() if (pod, key) in pools]
-            if len(known) == len(engines):
-                queue = np.nan_to_num(queued[pod]) * each if pod in queued else 0.0  # nan-ok: a queue only adds
-                demands.append(np.sum(known, axis=0) + queue)
-        if not demands:
-            return Missing(Signal.KV_DEMAND, MissingReason.NO_SERIES, "vllm:cache_config_info")
-        return self._history(np.fmax.reduce(demands), coverage, raises=True)
+        a_request = None
+        if isinstance(prompt, Measured) and isinstance(output, Measured):
+            a_request = prompt.value + output.value / 2  # what a queued one will hold, on average over its life
+        found = kv.demand(pools, self.parts, a_request)
+        if found is None:
+            missing = self._missing(Slot.POOL)
+            return Missing(Signal.KV_DEMAND, missing.why, missing.detail or kv.SOURCE)
+        values, known = found
+        seen = np.where(np.isfinite(values), 1.0, 0.0) if coverage is None else coverage
+        return self._history(Slot.KV_USAGE, values, np.where(known, seen, 0.0), raises=True)
 
     # -- present values -----------------------------------------------------------------------------------------
 
-    def _pools(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """Tokens of each pod's engine, from the labels of its newest configuration."""
-        pools: dict[tuple[str, frozenset[tuple[str, str]]], tuple[int, float]] = {}
-        for pod, found in self.parts.of.get(Slot.POOL, {}).items():
-            for key, values in found.items():
-                labels = dict(key)
-                where = np.flatnonzero(np.isfinite(values))
-                tokens = _tokens(labels)
-                if tokens is None or not where.size:
-                    continue
-                engine = frozenset({("engine", labels["engine"])}) if "engine" in labels else frozenset()
-                last = int(where[-1])
-                if (pod, engine) not in pools or last >= pools[pod, engine][0]:
-                    pools[pod, engine] = (last, tokens)
-        return {key: tokens for key, (_, tokens) in pools.items()}
-
-    def _pool(self) -> Reading:
-        """The smallest present replica's pool: a pod's engines added."""
-        by_pod: dict[str, float] = {}
-        for (pod, _), tokens in self._pools().items():
-            by_pod[pod] = by_pod.get(pod, 0.0) + tokens
-        present = {pod.name for pod in self.workload.pods}
-        chosen = [tokens for pod, tokens in by_pod.items() if pod in present] or list(by_pod.values())
-        if not chosen:
-            missing = self._missing(Slot.POOL)
-            return Missing(Signal.KV_POOL, missing.why, missing.detail or "vllm:cache_config_info")
-        return Measured(min(chosen))
+    def _pool(self, pools: kv.Pools) -> Reading:
+        if SLOT_QUERY[Slot.POOL] in self.samples.failed:
+            return self._missing(Slot.POOL)
+        return kv.pool_of_smallest(pools, self.parts, frozenset(pod.name for pod in self.workload.pods))
 
     def _fb_total(self) -> Reading:
+        """Of the smallest device: used and free of one moment."""
         used, free = (self.parts.of.get(slot, {}) for slot in (Slot.FB_USED_NOW, Slot.FB_FREE_NOW))
         totals = [
             float(figure[-1] + free[pod][device][-1])
@@ -208,75 +202,19 @@ class _Reader:
         pods = self._pods(slot)
         return float(sum(np.nansum(values) for values in pods.values())) if pods else None
 
-    # -- coverage and attribution -------------------------------------------------------------------------------
-
     def _coverage(self, slot: Slot) -> Figures | None:
-        """Samples seen over samples expected in each block, 0..1; None when there is no series at all.
-
-        Pods come and go: samples of all pods over one pod's scrapes, over the whole pods that this must have been.
-        """
+        """Samples seen over samples expected in each block, 0..1; None when there is no series at all."""
         pods = self._pods(slot)
         if not pods:
             return None
-        seen = np.nansum(np.stack(list(pods.values())), axis=0)
-        one = self._scrapes(slot, np.fmax.reduce(list(pods.values())))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(one > 0, seen / one, 0.0)
-        pods_there = np.maximum(1.0, np.ceil(ratio - ROLLOUT_OVERLAP))
-        return np.clip(ratio / pods_there, 0.0, 1.0)
+        jobs = self.parts.jobs.get(slot, {})
+        expected = [self._due(counts, jobs.get(pod, set())) for pod, counts in pods.items()]
+        return share_seen(np.stack(list(pods.values())), np.stack(expected))
 
-    def _scrapes(self, slot: Slot, most: Figures) -> Figures:
-        """How often one target was scraped in each block: by `up`, else as often as in the fullest block."""
-        jobs = set((self.parts.jobs if slot is Slot.ENGINE_COUNT else self.parts.device_jobs).values())
-        found = [self.home.scrapes[job] for job in sorted(jobs) if job in self.home.scrapes]
-        usual = np.full(BLOCKS, np.nanmax(most, initial=1.0))
-        if not found:
-            return usual
-        scrapes = np.fmax.reduce(found)
-        whole = np.nanmedian(scrapes) if np.isfinite(scrapes).any() else np.nan
-        # Where `up` itself is thin the store was down: those scrapes were due all the same, save the running block's.
-        due = np.fmax(scrapes[:-1], whole) if np.isfinite(whole) else usual[:-1]
-        last = scrapes[-1] if np.isfinite(scrapes[-1]) else usual[-1]
-        return np.append(due, last)
-
-    def _interval(self) -> float:
-        """Seconds between scrapes now."""
-        jobs = {*self.parts.jobs.values(), *self.parts.device_jobs.values()}
-        counts = [self.home.scrapes_now[job] for job in jobs if self.home.scrapes_now.get(job)]
-        return UP_SECONDS / min(counts) if counts else USUAL_INTERVAL_S
-
-    def _present(self) -> tuple[datetime | None, int]:
-        """The newest sample of any pod, and how many ready pods have a fresh one."""
-        slot = Slot.ENGINE_NEWEST if Slot.ENGINE_COUNT in self.parts.of else Slot.DEVICE_NEWEST
-        newest = {
-            pod: float(np.nanmax(values)) for pod, values in self._pods(slot).items() if np.isfinite(values).any()
-        }
-        oldest_fresh = self.now.timestamp() - STALE_INTERVALS * self._interval()
-        fresh = {pod for pod, when in newest.items() if when >= oldest_fresh}
-        seen = sum(pod.name in fresh for pod in self.workload.pods if pod.ready)
-        if newest:
-            return datetime.fromtimestamp(max(newest.values()), UTC), seen
-        return self._last_block(), seen
-
-    def _last_block(self) -> datetime | None:
-        """The end of the last block that holds anything, where no sample is fresh enough to be asked for."""
-        for slot in (Slot.ENGINE_COUNT, Slot.DEVICE_COUNT):
-            pods = self._pods(slot)
-            where = np.flatnonzero(np.isfinite(np.fmax.reduce(list(pods.values())))) if pods else np.empty(0)
-            if where.size:
-                end = self.samples.start + (int(where[-1]) + 1) * BLOCK_SECONDS
-                return datetime.fromtimestamp(min(end, self.now.timestamp()), UTC)
-        return None
-
-    def _attribution(self, pods_seen: int) -> Attribution:
-        schemes = ", ".join(f"{what}: {label}" for what, label in sorted(self.parts.schemes.items()))
-        return Attribution(
-            scheme=schemes,
-            metrics=tuple(sorted(set(self.parts.metrics.values()))),
-            pods_seen=pods_seen,
-            pods_expected=sum(pod.ready for pod in self.workload.pods),
-            foreign_series=self.home.foreign.get(self.workload.key.namespace, 0),
-        )
+    def _due(self, counts: Figures, jobs: set[str]) -> Figures:
+        """Scrapes due of one pod: by its job's `up`, else as many as there usually were of itself."""
+        by_job = [self.home.due[job] for job in sorted(jobs) if job in self.home.due]
+        return np.maximum.reduce(by_job) if by_job else expected_scrapes(counts, self.samples.elapsed)
 
     # -- what is missing ----------------------------------------------------------------------------------------
 
@@ -287,28 +225,51 @@ class _Reader:
             return Missing(signal, MissingReason.SOURCE_FAILED, why)
         return Missing(signal, MissingReason.NO_SERIES)
 
-    def _problems(
-        self, engine: Figures | None, device: Figures | None, newest: datetime | None, pods_seen: int
-    ) -> Iterator[Missing]:
+    def _problems(self, engine: Figures | None, device: Figures | None, seen: Presence) -> Iterator[Missing]:
+        """Worst first."""
         yield from self._workload_problems()
         main = Signal.KV_DEMAND if engine is not None else Signal.FB_USED
-        for name, why in sorted(self.samples.failed.items()):
-            yield Missing(_signal_of(name), MissingReason.SOURCE_FAILED, why)
-        for name, why in sorted(self.samples.warned.items()):
-            yield Missing(_signal_of(name), MissingReason.PARTIAL, why)
+        yield from self._source_problems(main)
         if engine is None and device is None:
-            yield Missing(main, MissingReason.NO_SERIES)
-        elif newest is None or self.now - newest > timedelta(seconds=STALE_INTERVALS * self._interval()):
+            yield self._missing_main(main)
+        elif seen.stale:
             yield Missing(main, MissingReason.STALE)
-        expected = sum(pod.ready for pod in self.workload.pods)
-        if 0 < pods_seen < expected:
-            yield Missing(main, MissingReason.PARTIAL, f"{pods_seen}/{expected} pods")
+        if 0 < seen.seen < seen.expected:
+            yield Missing(main, MissingReason.PARTIAL, f"{seen.seen}/{seen.expected} pods")
         if len(self.parts.clusters) > 1:
             yield Missing(main, MissingReason.CONTRADICTORY, f"clusters {', '.join(sorted(self.parts.clusters))}")
-        if self._shares_a_device():
-            yield Missing(Signal.FB_USED, MissingReason.SHARED)
-        if engine is not None and device is not None and self._device_is_stale():
+        if shares_a_device(self.workload, self.home):
+            yield Missing(main, MissingReason.SHARED)
+        yield from self._device_problems(engine, device, seen)
+        yield from self._invalid_problems()
+
+    def _missing_main(self, main: Signal) -> Missing:
+        why = self.samples.failed.get(SLOT_QUERY[Slot.ENGINE_COUNT])
+        return Missing(main, MissingReason.SOURCE_FAILED if why else MissingReason.NO_SERIES, why or "")
+
+    def _source_problems(self, main: Signal) -> Iterator[Missing]:
+        """Failed and partial answers; one that feeds every signal is named by what sizes."""
+        for failed, why in (
+            (self.samples.failed, MissingReason.SOURCE_FAILED),
+            (self.samples.warned, MissingReason.PARTIAL),
+        ):
+            for name, detail in sorted(failed.items()):
+                yield Missing(main if name in FEED_ALL else _signal_of(name), why, detail)
+
+    def _device_problems(self, engine: Figures | None, device: Figures | None, seen: Presence) -> Iterator[Missing]:
+        if engine is not None and device is not None and seen.device_stale:
             yield Missing(Signal.GPU_ACTIVITY, MissingReason.STALE)
+        asked = self.workload.pod.accelerators
+        if seen.devices is not None and seen.devices < asked:
+            yield Missing(Signal.FB_USED, MissingReason.PARTIAL, f"{seen.devices}/{asked} devices")
+
+    def _invalid_problems(self) -> Iterator[Missing]:
+        """Signals of which so many figures were impossible that the rest is no picture."""
+        for slot, dropped in sorted(self.parts.invalid.items()):
+            tracks = [values for series in self.parts.of[slot].values() for values in series.values()]
+            figures = dropped + sum(int(np.isfinite(values).sum()) for values in tracks)
+            if dropped > MOST_INVALID * figures and slot in SLOT_SIGNAL:
+                yield Missing(SLOT_SIGNAL[slot], MissingReason.INVALID, f"{dropped} of {figures} figures")
 
     def _workload_problems(self) -> Iterator[Missing]:
         for each in (self.workload.engine, self.workload.model, self.workload.placement):
@@ -318,22 +279,10 @@ class _Reader:
         if isinstance(engine, EngineType) and engine.preallocates and Slot.ENGINE_COUNT not in self.parts.of:
             yield self._missing(Slot.KV_USAGE)
 
-    def _shares_a_device(self) -> bool:
-        own = {pod.name for pod in self.workload.pods}
-        return any(
-            len(holders) > 1 and any(pod in own and ns == self.workload.key.namespace for ns, pod in holders)
-            for holders in self.home.holders.values()
-        )
 
-    def _device_is_stale(self) -> bool:
-        return not any(np.isfinite(values).any() for values in self._pods(Slot.DEVICE_NEWEST).values())
-
-
-def _tokens(labels: dict[str, str]) -> float | None:
-    try:
-        return float(labels["num_gpu_blocks"]) * float(labels["block_size"])
-    except (KeyError, ValueError):
-        return None
+def _largest(series: Mapping[Labels, Figures]) -> Figures:
+    tracks = list(series.values())
+    return tracks[0] if len(tracks) == 1 else np.fmax.reduce(tracks)
 
 
 def _signal_of(query: str) -> Signal:

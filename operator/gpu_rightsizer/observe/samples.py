@@ -68,6 +68,11 @@ class Samples:
         """Begin of the first block, Unix seconds."""
         return self.last_end - BLOCKS * BLOCK_SECONDS
 
+    @property
+    def elapsed(self) -> float:
+        """The share of the last block that has passed, 0..1."""
+        return float(np.clip(1 - (self.last_end - self.asked_at) / BLOCK_SECONDS, 0, 1))
+
 
 def empty(now: datetime) -> Samples:
     """Nothing asked yet."""

@@ -102,6 +102,7 @@ def columns(cases: Sequence[Case]) -> tuple[Work, Hardware]:
         "prompt": column([c.prompt for c in cases]),
         "output": column([c.output for c in cases]),
         "kv_per_request": column([c.prompt + c.output / 2 for c in cases]),
+        "long_prompt": column([c.prompt for c in cases]),
         "longest": column([c.settings.max_model_len or c.model.max_context for c in cases]),
     }
     return Work(**arrays), machine  # type: ignore[arg-type]  # the dtypes are those of the fields

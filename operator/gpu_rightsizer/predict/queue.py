@@ -26,7 +26,6 @@ _ROUNDS = 12
 _MOST_PREFILL = 0.95  # share of time in prefill beyond which nothing is stable and figures stop growing
 _Z95 = 1.645
 _BURSTINESS = 1.5  # (c_a^2 + c_s^2) / 2: arrivals are burstier than Poisson (Allen-Cunneen)
-_LONG_PROMPT = 2.8  # p95 over mean of lognormal lengths with a coefficient of variation of 1
 _CHAIN_STATES = 2048
 _PAIRS = 64
 
@@ -69,7 +68,7 @@ def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown
     busiest = np.minimum(batch + _Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
     tpot = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown / (1 - INTERFERENCE * share)
     utilisation = work.rate * (steps.prompt + work.output * steps.full / np.maximum(limit, 1e-9))
-    longest = np.fmin(work.prompt * _LONG_PROMPT, work.longest)
+    longest = np.fmin(work.long_prompt, work.longest)
     first = prefill(work, hardware, longest) * slowdown / (1 - share) + tpot
     return Flow(batch, utilisation, share, tpot, first + _wait95(work, steps, batch, limit))
 

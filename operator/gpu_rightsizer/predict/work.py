@@ -12,6 +12,7 @@ from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.need import Load, PreallocatedMemory
 from gpu_rightsizer.domain.readings import BlockSeries, Missing
 from gpu_rightsizer.estimate.memory import weight_bytes
+from gpu_rightsizer.predict.windows import longest_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,7 @@ class Work:
     prompt: NDArray[np.float64]
     output: NDArray[np.float64]
     kv_per_request: NDArray[np.float64]
+    long_prompt: NDArray[np.float64]
     longest: NDArray[np.float64]
 
 
@@ -101,7 +103,7 @@ def busy_tpot(world: World) -> tuple[float, float]:
 
 
 def _column(world: World, need: Need, share: float) -> dict[str, float]:
-    return _model(world, need) | _settings(world) | _load(need, share)
+    return _model(world, need) | _settings(world) | _load(need, share, world.workload.objective.attainment)
 
 
 def _model(world: World, need: Need) -> dict[str, float]:
@@ -134,11 +136,12 @@ def _settings(world: World) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _load(need: Need, share: float) -> dict[str, float]:
+def _load(need: Need, share: float, attainment: float) -> dict[str, float]:
     load = need.load
     if not isinstance(load, Load):
-        return dict.fromkeys(("rate", "prompt", "output", "kv_per_request"), np.nan)
+        return dict.fromkeys(("rate", "prompt", "output", "kv_per_request", "long_prompt"), np.nan)
     return {
         "rate": load.requests_per_second * share, "prompt": load.prompt_tokens, "output": load.output_tokens,
         "kv_per_request": load.kv_tokens_per_request,
+        "long_prompt": longest_prompt(load.prompt_tokens, load.requests_per_second * share, attainment),
     }  # fmt: skip
