@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import fleet
+from benchmarks.operator_figures import ERRORS, QUERIES, SAMPLES, SECONDS, wait_for_cycle
 from benchmarks.report import Goal, Result, table
 from testbed.cluster.local import LocalCluster
 from testbed.demo import install
 from testbed.manifests import Asked, Host
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
-from testbed.processes import until
 from testbed.prometheus import PrometheusServer
 from testbed.remote_write import Series
 from testbed.stage import Actor
@@ -48,7 +48,6 @@ DISTINCT = 10  # twins that are simulated; the others are copies of them under o
 FIRST_SEED = 3000
 MOST_QUERIES = 15
 CYCLE_SECONDS = 900.0
-PREFIX = "gpu_rightsizer_"
 PER_NAMESPACE = 50
 
 
@@ -59,6 +58,7 @@ class Cycle:
     queries: int
     samples: int
     seconds: float
+    failures: int  # of queries and writes
     requests: int
     writes: int  # without the Lease's
 
@@ -183,38 +183,23 @@ def _push(prometheus: PrometheusServer, series: Sequence[Series], after_ms: floa
 
 def _two_cycles(cluster: LocalCluster, operator: OperatorProcess) -> tuple[Cycle, Cycle, float]:
     operator.wait_ready(CYCLE_SECONDS)
-    first = _figures(operator, 1)
+    first = wait_for_cycle(operator, 1, CYCLE_SECONDS)
     between = _requests(cluster)
-    second = _figures(operator, 2)
+    second = wait_for_cycle(operator, 2, CYCLE_SECONDS)
     after = _requests(cluster)
-    cold = _cycle(first, first[f"{PREFIX}cycle_duration_seconds_sum"], between)
-    took = second[f"{PREFIX}cycle_duration_seconds_sum"] - first[f"{PREFIX}cycle_duration_seconds_sum"]
-    return cold, _cycle(second, took, after[len(between) :]), _peak_mib(operator.pid)
+    cold = _cycle(first, {SECONDS: 0.0, ERRORS: 0.0}, between)
+    return cold, _cycle(second, first, after[len(between) :]), _peak_mib(operator.pid)
 
 
-def _cycle(figures: dict[str, float], seconds: float, requests: Sequence[Request]) -> Cycle:
+def _cycle(now: Mapping[str, float], before: Mapping[str, float], requests: Sequence[Request]) -> Cycle:
     return Cycle(
-        queries=int(figures[f"{PREFIX}cycle_promql_queries"]),
-        samples=int(figures[f"{PREFIX}cycle_samples"]),
-        seconds=seconds,
+        queries=int(now[QUERIES]),
+        samples=int(now[SAMPLES]),
+        seconds=now[SECONDS] - before[SECONDS],
+        failures=int(now[ERRORS] - before[ERRORS]),
         requests=len(requests),
         writes=sum(each.writes and each.resource != "leases" for each in requests),
     )
-
-
-def _figures(operator: OperatorProcess, cycles: int) -> dict[str, float]:
-    """The operator's own metrics without labels, once it has done so many cycles. RuntimeError when it did more."""
-    found: dict[str, float] = {}
-
-    def done() -> bool:
-        lines = [line.split() for line in operator.metrics().splitlines() if line.startswith(PREFIX)]
-        found.update({name: float(value) for name, value in lines if "{" not in name})
-        return found.get(f"{PREFIX}cycle_duration_seconds_count", 0) >= cycles
-
-    until(done, what=f"{cycles} cycles", seconds=CYCLE_SECONDS)
-    if found[f"{PREFIX}cycle_duration_seconds_count"] > cycles:
-        raise RuntimeError(f"missed the end of cycle {cycles}")
-    return found
 
 
 def _requests(cluster: LocalCluster) -> list[Request]:
@@ -238,6 +223,12 @@ def _goals(sizes: Sequence[Size]) -> list[Goal]:
             f"the same at each size, at most {MOST_QUERIES}",
             shown,
             len(set(counts)) == 1 and len(set(warm)) == 1 and max(counts + warm) <= MOST_QUERIES,
+        ),
+        Goal(
+            "queries and writes that failed",
+            "0",
+            ", ".join(f"{each.deployments}: {each.cold.failures + each.warm.failures}" for each in sizes),
+            not any(each.cold.failures + each.warm.failures for each in sizes),
         ),
         Goal(
             "writes of a second cycle over unchanged facts",

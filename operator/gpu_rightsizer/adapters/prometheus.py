@@ -65,8 +65,9 @@ class PrometheusMetrics:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prometheus")
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, and give the connections back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
 
     async def instant(self, promql: str, at: datetime) -> Answer:
         """One instant query; raises Unavailable or Rejected."""
@@ -79,8 +80,11 @@ class PrometheusMetrics:
 
     async def server_time(self) -> datetime:
         """By the query `time()`."""
-        rows = await self._run(lambda: _noted(lambda: self._client.custom_query("time()")))
-        return datetime.fromtimestamp(float(rows[0][1]), UTC)
+        moment = await self._run(lambda: _noted(lambda: self._client.custom_query("time()")))
+        try:
+            return datetime.fromtimestamp(float(moment[1]), UTC)  # a scalar: time and value
+        except (IndexError, TypeError, ValueError) as error:
+            raise Unavailable("the metrics store does not tell the time") from error
 
     async def _ask(self, query: Callable[[], list[Any]]) -> Answer:
         return await self._run(lambda: _answer(query))

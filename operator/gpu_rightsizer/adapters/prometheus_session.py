@@ -61,7 +61,7 @@ class HardenedSession(requests.Session):
         self._files = self._stamps()
         self._adapter = _CappedAdapter(settings)
         self.trust_env = False
-        self.max_redirects = 0
+        self.max_redirects = 1  # none is followed; with 0 requests raises before we see the answer
         self.headers.update({**(settings.headers or {}), "Accept-Encoding": "gzip"})
         if settings.ca is not None:
             self.verify = str(settings.ca)
@@ -76,6 +76,11 @@ class HardenedSession(requests.Session):
             if stamps != self._files:
                 self._files, self._adapter = stamps, _CappedAdapter(self._settings)
             return self._adapter
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._adapter.close()
 
     @override
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:  # as requests has it

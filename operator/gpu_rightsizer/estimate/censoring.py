@@ -59,7 +59,7 @@ def censoring_hold(observation: Observation, cut: NDArray[np.bool_] | None) -> F
 
 
 def aligned(history: History, onto: BlockSeries) -> NDArray[np.float64] | None:
-    """The values of another history on the blocks of `onto` (NaN where unknown); None unless the blocks are alike."""
+    """The values of another history on the blocks of `onto` (NaN where unknown or absurd); None unless the blocks are alike."""
     if not isinstance(history, BlockSeries) or history.block != onto.block:
         return None
     out = np.full(len(onto.values), np.nan)
@@ -67,6 +67,7 @@ def aligned(history: History, onto: BlockSeries) -> NDArray[np.float64] | None:
     begin, end = max(0, offset), min(len(out), offset + len(history.values))
     if end > begin:
         out[begin:end] = history.values[begin - offset : end - offset]
+    out[~np.isfinite(out) | (out < 0)] = np.nan
     return out
 
 

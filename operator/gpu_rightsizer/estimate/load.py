@@ -9,6 +9,7 @@ from gpu_rightsizer.domain.need import DeviceLoad, HostNeed, Load
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import MIB
 from gpu_rightsizer.domain.workload import OomKind
+from gpu_rightsizer.estimate.backlog import most_unserved
 
 if TYPE_CHECKING:
     from gpu_rightsizer.domain.observation import Observation
@@ -34,9 +35,10 @@ def load(observation: Observation) -> Load | Missing:
     generated, prompted = _peak(observation.generation_rate), _peak(observation.prompt_rate)
     if not (math.isfinite(generated) and math.isfinite(prompted) and output > 0):
         return _idle(observation) or Missing(Signal.GENERATION_RATE, MissingReason.INVALID)
-    requests = generated / output or (prompted / prompt if prompt > 0 else 0.0)
-    per_request = max(prompt, prompted / requests) if requests > 0 else prompt
+    served = generated / output or (prompted / prompt if prompt > 0 else 0.0)
+    per_request = max(prompt, prompted / served) if served > 0 else prompt
     concurrency = _peak(observation.running) + max(0.0, _peak_or_zero(observation.waiting))
+    requests = served + most_unserved(observation)
     return Load(requests, concurrency, per_request, output, prompt + output / 2)
 
 

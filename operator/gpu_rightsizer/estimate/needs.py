@@ -22,6 +22,7 @@ from gpu_rightsizer.domain.need import (
 from gpu_rightsizer.domain.readings import BlockSeries, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import Bytes
 from gpu_rightsizer.estimate import incidents
+from gpu_rightsizer.estimate.backlog import without_backlog
 from gpu_rightsizer.estimate.censoring import censored_blocks, censoring_hold
 from gpu_rightsizer.estimate.evidence import Evidence, promote, reserves_memory, weigh
 from gpu_rightsizer.estimate.idleness import idleness
@@ -121,7 +122,8 @@ def _peaks(world: World, hazard: Hazard, work: Load | Missing) -> Peaks | Missin
     if not workload.engine.preallocates:
         return Peaks(demand, past=past)
     per_request = work.kv_tokens_per_request if isinstance(work, Load) else 0.0
-    seen = _unseen_corrected(demand, observation, work)
+    kept_up = without_backlog(demand, observation, work, workload.objective)
+    seen = _unseen_corrected(kept_up, observation, work)
     return Peaks(seen, censored_blocks(observation), per_request, past, _cap(world))
 
 
