@@ -20,7 +20,7 @@ from benchmarks.operator_figures import wait_for_whole_cycle
 from benchmarks.report import Goal, Result, table
 from benchmarks.verdicts import Outcome, Said, Verdict, judge
 from testbed.cluster.local import LocalCluster
-from testbed.demo import install
+from testbed.ground import install
 from testbed.manifests import Asked, Host
 from testbed.operator_process import OperatorProcess, wait_for_advice
 from testbed.prometheus import PrometheusServer
@@ -91,6 +91,9 @@ def run_together(seeds: Sequence[int]) -> tuple[list[Verdict], Timing]:
     verdicts = [
         judge(seed, each.twin, Said.read(found[each.twin.name])) for seed, each in zip(seeds, actors, strict=True)
     ]
+    for each in verdicts:
+        if each.outcome not in (Outcome.RIGHT, Outcome.PARTLY):
+            print(f"   {each.seed}: {each.outcome.value}: {_on(each)} -> {each.says}, {each.reason}", flush=True)
     return verdicts, Timing(laid - began, cycled - laid, time.monotonic() - cycled)
 
 

@@ -19,7 +19,7 @@ from benchmarks import fleet
 from benchmarks.operator_figures import ERRORS, QUERIES, SAMPLES, SECONDS, wait_for_cycle
 from benchmarks.report import Goal, Result, table
 from testbed.cluster.local import LocalCluster
-from testbed.demo import install
+from testbed.ground import install
 from testbed.manifests import Asked, Host
 from testbed.operator_process import NAMESPACE, SERVICE_ACCOUNT, OperatorProcess
 from testbed.prometheus import PrometheusServer

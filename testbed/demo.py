@@ -17,14 +17,11 @@ from testbed import tools
 from testbed.agreement import Advice, Judgement, judge
 from testbed.cases import Case, demo_fleet
 from testbed.cluster.base import Cluster, Object
-from testbed.cluster.choose import start_cluster
-from testbed.helm import Helm
+from testbed.cluster.choose import chosen_kind
+from testbed.ground import Ground, ground
 from testbed.manifests import inference_deployment
-from testbed.operator_process import NAMESPACE, OperatorProcess, wait_for_advice
-from testbed.prometheus import PrometheusServer
-from testbed.stage import Stage
+from testbed.operator_process import wait_for_advice
 
-CHART = tools.ROOT / "helm" / "gpu-rightsizer"
 SHOWN = ("chat", "llama-8b")
 COLUMNS = "namespace"
 
@@ -67,43 +64,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         with transcript.step("the tools: etcd, kube-apiserver, kwok, Helm, Prometheus"):
             tools.main([])
-        with transcript.step("a cluster and a Prometheus"):
-            cluster = stack.enter_context(start_cluster("local"))
-            prometheus = stack.enter_context(PrometheusServer())
-            stage = stack.enter_context(Stage(cluster, prometheus))
-        return _play(stack, transcript, cluster, prometheus, stage)
+        chosen = ground(chosen_kind(), SHOWN)
+        with transcript.step(f"a cluster: {chosen.what}"):
+            stack.enter_context(chosen)
+        return _play(transcript, chosen)
 
 
-def _play(
-    stack: contextlib.ExitStack, transcript: Transcript, cluster: Cluster, prometheus: PrometheusServer, stage: Stage
-) -> int:
-    cases = demo_fleet()
+def _play(transcript: Transcript, on: Ground) -> int:
+    cases, cluster = demo_fleet(), on.cluster
     with transcript.step(f"{len(cases)} workloads with 14 days of history"):
-        stage.put_up([case.actor for case in cases])
+        on.stage.put_up([case.actor for case in cases])
     with transcript.step("helm install gpu-rightsizer (CRDs, RBAC, policies)"):
-        install(cluster, prometheus.url)
+        on.install()
     with transcript.step(f"kubectl apply: {len(cases)} InferenceDeployments"):
         cluster.apply([inference_deployment(case.actor.twin, case.actor.asked) for case in cases])
     with transcript.step("the operator's first cycle, under the chart's ServiceAccount"):
-        operator = stack.enter_context(OperatorProcess(cluster, prometheus.url))
-        operator.wait_ready()
+        on.operate()
         wait_for_advice(cluster, len(cases))
     _show(transcript, cluster)
     judgements = [judge(case, _advice(cluster, case)) for case in cases]
     _compare(transcript, judgements)
     _look_further(transcript)
     if os.environ.get("KEEP"):
-        _keep(transcript, cluster, prometheus, stage, operator)
-        stack.pop_all()
+        _keep(transcript, on)
     wrong = [each for each in judgements if not each.agrees]
     transcript.say(f"\n{len(judgements) - len(wrong)} of {len(judgements)} agree with the ground truth.")
     return 1 if wrong else 0
-
-
-def install(cluster: Cluster, prometheus_url: str) -> None:
-    """Install the chart; on a control plane without kubelets its Deployment has no replicas."""
-    values = {"prometheus.url": prometheus_url, "replicas": "0"}
-    Helm(cluster).install("gpu-rightsizer", CHART, "--create-namespace", namespace=NAMESPACE, values=values)
 
 
 def _advice(cluster: Cluster, case: Case) -> Advice:
@@ -160,22 +146,12 @@ def _look_further(transcript: Transcript) -> None:
     )
 
 
-def _keep(
-    transcript: Transcript, cluster: Cluster, prometheus: PrometheusServer, stage: Stage, operator: OperatorProcess
-) -> None:
-    pids = [each.processes.detach() for each in (operator, stage)] + [prometheus.detach(), _detach(cluster)]
-    kubectl = tools.program("kubectl")
+def _keep(transcript: Transcript, on: Ground) -> None:
     transcript.say(
-        f"\nIt keeps running:\n  export KUBECONFIG={cluster.admin_kubeconfig}\n"
-        f"  alias kubectl={kubectl}\n  Prometheus: {prometheus.url}\n"
-        f"End it with:\n  kill {' '.join(map(str, pids))}"
+        f"\nIt keeps running:\n  export KUBECONFIG={on.cluster.admin_kubeconfig}\n"
+        f"  alias kubectl={tools.program('kubectl')}\n  Prometheus: {on.prometheus.url}\n"
+        f"End it with:\n  kill {' '.join(map(str, on.detach()))}"
     )
-
-
-def _detach(cluster: Cluster) -> int:
-    detach = getattr(cluster, "detach")  # noqa: B009 - both kinds have it, the protocol does not ask for it
-    pid: int = detach()
-    return pid
 
 
 def status_of(cluster: Cluster, case: Case) -> Object:

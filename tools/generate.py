@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "operator")]
 
 from gpu_rightsizer.api.crd import crd_files  # noqa: E402 - the source roots have to be on the path first
-from tools import chart_readme, crd_reference, render_manifests  # noqa: E402
+from tools import chart_readme, crd_reference, reference_pages, render_manifests  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,9 @@ def crds() -> Files:
 GENERATORS: tuple[Generator, ...] = (
     Generator("crds", CRD_FOLDERS, crds),
     Generator("api-reference", (crd_reference.PAGE,), crd_reference.rendered),
+    Generator("queries-reference", (reference_pages.QUERIES_PAGE,), reference_pages.queries),
+    Generator("cli-reference", (reference_pages.CLI_PAGE,), reference_pages.command_line),
+    Generator("metrics-reference", (reference_pages.METRICS_PAGE,), reference_pages.metrics),
     Generator("chart-readme", ("helm/gpu-rightsizer/README.md",), chart_readme.rendered),
     Generator("manifests", ("manifests/install.yaml", "manifests/monitoring"), render_manifests.rendered),
 )

@@ -34,7 +34,7 @@ def prometheus(image: str, double: str, node: str) -> list[Object]:
         _object("rbac.authorization.k8s.io/v1", "ClusterRole", "prometheus", rules=rules),
         _object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "prometheus", roleRef=role, subjects=[account]),
         _object("v1", "ConfigMap", "prometheus", MONITORING, data={"prometheus.yml": yaml.safe_dump(_config(node))}),
-        _service("prometheus", MONITORING, 9090),
+        _service("prometheus", MONITORING, 9090, "NodePort"),
         _workload("Deployment", "prometheus", MONITORING, _prometheus_pod(image, double), replicas=1),
     ]
 
@@ -51,6 +51,8 @@ def _prometheus_pod(image: str, double: str) -> Object:
         "image": image,
         "args": flags,
         "ports": [{"name": "web", "containerPort": 9090}],
+        # Without a request it gets next to nothing of a machine that is busy.
+        "resources": {"requests": {"cpu": "400m", "memory": "256Mi"}},
         "readinessProbe": {"httpGet": {"path": "/-/ready", "port": "web"}, "periodSeconds": 1},
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [
@@ -144,9 +146,9 @@ def _workload(kind: str, name: str, namespace: str, pod: Object, **spec: object)
     return _object("apps/v1", kind, name, namespace, spec={**spec, "selector": selector, "template": template})
 
 
-def _service(name: str, namespace: str, port: int) -> Object:
+def _service(name: str, namespace: str, port: int, kind: str = "ClusterIP") -> Object:
     # Unready ones too: discovery asks the stand-in from the start, and a refused connection is no error.
-    spec = {"selector": {"app": name}, "ports": [{"port": port}], "publishNotReadyAddresses": True}
+    spec = {"type": kind, "selector": {"app": name}, "ports": [{"port": port}], "publishNotReadyAddresses": True}
     return _object("v1", "Service", name, namespace, spec=spec)
 
 

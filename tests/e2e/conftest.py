@@ -10,7 +10,7 @@ import pytest
 
 from testbed.cases import Case, demo_fleet
 from testbed.cluster.local import LocalCluster
-from testbed.demo import install
+from testbed.ground import install
 from testbed.manifests import inference_deployment
 from testbed.operator_process import OperatorProcess, wait_for_advice
 from testbed.prometheus import PrometheusServer

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs
 
+from typing_extensions import override
+
 
 @dataclass(slots=True)
 class Request:
@@ -42,12 +44,14 @@ class BrokenStore:
             def do_POST(self) -> None:  # the name that http.server calls
                 store.handle(self)
 
+            @override
             def log_message(self, *args: object) -> None:
                 """Quiet."""
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
 
+            @override
             def handle_error(self, *args: object) -> None:
                 """Clients that hang up are what we test."""
 

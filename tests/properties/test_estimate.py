@@ -26,6 +26,7 @@ MONTH = 720.0
 PROBABILITIES = st.floats(1e-4, 0.5)
 
 
+@settings(deadline=None)
 @given(some.block_series(), st.lists(st.floats(0.0, 1e8), min_size=2, max_size=20))
 def test_exceedance_falls_with_capacity_and_is_a_probability(series: BlockSeries, capacities: list[float]) -> None:
     chances = exceedance(make.tail(series), np.sort(np.array(capacities)), MONTH)
@@ -34,6 +35,7 @@ def test_exceedance_falls_with_capacity_and_is_a_probability(series: BlockSeries
     assert np.all(np.diff(chances) <= 1e-12)
 
 
+@settings(deadline=None)
 @given(some.block_series(), st.floats(0.5, 20.0), st.floats(1.0, 2000.0), st.floats(1.0, 2000.0))
 def test_exceedance_grows_with_the_horizon(series: BlockSeries, times: float, one: float, other: float) -> None:
     tail = make.tail(series)
@@ -42,6 +44,7 @@ def test_exceedance_grows_with_the_horizon(series: BlockSeries, times: float, on
     assert exceedance(tail, times * tail.peak, shorter) <= exceedance(tail, times * tail.peak, longer) + 1e-12
 
 
+@settings(deadline=None)
 @given(some.block_series(scale=1000.0), st.sampled_from((1e-3, 0.37, 7.0, 1e4)), st.floats(0.5, 5.0))
 def test_the_unit_of_demand_does_not_matter(series: BlockSeries, unit: float, times: float) -> None:
     plain, scaled = make.tail(series), make.tail(replace(series, values=series.values * unit))
@@ -51,6 +54,7 @@ def test_the_unit_of_demand_does_not_matter(series: BlockSeries, unit: float, ti
     )
 
 
+@settings(deadline=None)
 @given(some.block_series(), PROBABILITIES)
 def test_level_inverts_exceedance(series: BlockSeries, wanted: float) -> None:
     tail = make.tail(series)
@@ -61,6 +65,7 @@ def test_level_inverts_exceedance(series: BlockSeries, wanted: float) -> None:
     assert just_below >= wanted * (1 - 1e-3)
 
 
+@settings(deadline=None)
 @given(st.lists(some.block_series(days=5), min_size=2, max_size=4))
 def test_a_fleet_is_fitted_as_its_members_are(fleet: list[BlockSeries]) -> None:
     """Below the number from which the fleet teaches the prior, company changes nothing."""
@@ -73,7 +78,7 @@ def test_a_fleet_is_fitted_as_its_members_are(fleet: list[BlockSeries]) -> None:
         assert tail.threshold == pytest.approx(alone.threshold)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(some.worlds())
 def test_anything_can_be_estimated(world: World) -> None:
     need = estimate([world], make.NOW)[0]
@@ -83,7 +88,7 @@ def test_anything_can_be_estimated(world: World) -> None:
         assert need.shrink_holds
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     some.observations(),
     st.sampled_from(("kv_demand", "running", "prompt_rate", "generation_rate", "kv_pool", "output_tokens")),
@@ -98,7 +103,7 @@ def test_a_missing_signal_forbids_shrinking_and_is_named(observed: Observation, 
     assert need.idleness.state is not IdleState.IDLE or name != "running"
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(some.damaged_observations())
 def test_idle_needs_two_engine_sources_and_coverage(observed: Observation) -> None:
     idle = estimate([make.world(observed)], make.NOW)[0].idleness
@@ -113,6 +118,7 @@ def test_idle_needs_two_engine_sources_and_coverage(observed: Observation) -> No
         assert idle.idle_for >= timedelta(days=6)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(MissingReason)))
 def test_a_problem_of_an_essential_signal_holds_even_with_a_series(why: MissingReason) -> None:
     observed = make.observation(problems=(Missing(Signal.KV_DEMAND, why),))

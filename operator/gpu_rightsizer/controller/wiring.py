@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer import catalogue
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 API = "/apis/gpu-rightsizer.dev/v1alpha1"
 WAIT_FOR_CRDS_S = 5.0
+EXIT_WITHIN_S = 8.0  # after SIGTERM; what hangs is a read, writes take milliseconds
 
 
 def configure_logging(level: str) -> None:
@@ -130,8 +132,13 @@ async def _once(settings: Settings) -> None:
 
 async def _until_told(settings: Settings) -> None:
     stop = asyncio.Event()
+
+    def told() -> None:
+        stop.set()
+        _leave_in_time()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, told)
     async with _parts(settings) as (cycle, lease):
         loop = Loop(cycle.run, lease, cycle.clock, settings.interval)
         web = Web(lambda: cycle.samples if lease.held() else (), live=loop.alive, ready=loop.ready)
@@ -148,6 +155,13 @@ async def _until_told(settings: Settings) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(door.close)
             await web.close()
+
+
+def _leave_in_time() -> None:
+    """End the process even if a thread hangs on a slow store: by then the Lease is back and no write is half done."""
+    timer = threading.Timer(EXIT_WITHIN_S, os._exit, args=(0,))
+    timer.daemon = True
+    timer.start()
 
 
 async def _work(cycle: Cycle, loop: Loop, door: Door) -> None:

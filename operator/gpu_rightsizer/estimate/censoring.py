@@ -59,7 +59,7 @@ def censoring_hold(observation: Observation, cut: NDArray[np.bool_] | None) -> F
 
 
 def aligned(history: History, onto: BlockSeries) -> NDArray[np.float64] | None:
-    """The values of another history on the blocks of `onto` (NaN where unknown or absurd); None unless the blocks are alike."""
+    """Another history on the blocks of `onto`, NaN where unknown or absurd; None unless the blocks are alike."""
     if not isinstance(history, BlockSeries) or history.block != onto.block:
         return None
     out = np.full(len(onto.values), np.nan)

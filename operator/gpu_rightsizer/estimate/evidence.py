@@ -60,7 +60,11 @@ def weigh(world: World, now: datetime) -> Evidence:
     engine_seen = isinstance(observation.kv_demand, BlockSeries)
     device_seen = isinstance(observation.fb_used, BlockSeries)
     preallocates = reserves_memory(workload, observation)
-    holds = [*_identity(workload, observation), *_gaps(world, now, engine_seen=engine_seen), *_history(observation)]
+    holds = [
+        *_identity(workload, observation),
+        *_gaps(world, now, engine_seen=_engine_tells(observation)),
+        *_history(observation),
+    ]
     memory = list(_memory_holds(workload, engine_seen=engine_seen, preallocates=preallocates))
     if not engine_seen and not device_seen:
         return Evidence(Tier.T0, _distinct(holds), _distinct(memory))
@@ -68,6 +72,12 @@ def weigh(world: World, now: datetime) -> Evidence:
         return Evidence(Tier.T1 if preallocates else Tier.T2, _distinct(holds), _distinct(memory))
     enough = _has_enough_history(_main(observation))
     return Evidence(Tier.T4 if enough else Tier.T3, _distinct(holds), _distinct(memory))
+
+
+def _engine_tells(observation: Observation) -> bool:
+    """Any engine metric at all: then the others are missing, and not simply an engine without metrics."""
+    told = (observation.kv_demand, observation.running, observation.generation_rate, observation.prompt_rate)
+    return any(isinstance(history, BlockSeries) for history in told)
 
 
 def promote(fleet: list[Evidence], observations: list[Observation]) -> list[Evidence]:

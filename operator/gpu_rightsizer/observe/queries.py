@@ -7,6 +7,7 @@ from enum import StrEnum
 
 BLOCK_SECONDS = 3600
 WINDOW_SECONDS = 14 * 86_400
+LATENCY_DAYS = 7  # histograms cost a series a bucket; a week shows every hour of the week
 RATE_SECONDS = 300  # token rates are the highest mean over this long
 UP_SECONDS = 600  # the scrape interval of the present is learned over this long
 
@@ -124,7 +125,7 @@ class Query:
     parts: tuple[Part, ...]
     instant: bool = False
     weight: int = 4
-    days: int = 14  # how far a cold start looks back: histograms cost a series a bucket and tell of the present
+    days: int = WINDOW_SECONDS // 86_400  # how far it looks back
 
     def promql(self, scope: Scope) -> str:
         """The whole expression."""
@@ -187,7 +188,9 @@ QUERIES: tuple[Query, ...] = (
             ),
         ),
     ),
-    Query("ttft", (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),), weight=25, days=3),
+    Query(
+        "ttft", (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),), weight=25, days=LATENCY_DAYS
+    ),
     Query(
         "tpot",
         (
@@ -202,7 +205,7 @@ QUERIES: tuple[Query, ...] = (
             ),
         ),
         weight=40,
-        days=3,
+        days=LATENCY_DAYS,
     ),
     Query(
         "pool",

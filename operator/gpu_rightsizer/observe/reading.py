@@ -170,7 +170,8 @@ class _Reader:
             return Missing(Signal.KV_DEMAND, missing.why, missing.detail or kv.SOURCE)
         values, known = found
         seen = np.where(np.isfinite(values), 1.0, 0.0) if coverage is None else coverage
-        return self._history(Slot.KV_USAGE, values, np.where(known, seen, 0.0), raises=True)
+        history = self._history(Slot.KV_USAGE, values, np.where(known, seen, 0.0), raises=True)
+        return Missing(Signal.KV_DEMAND, history.why, history.detail) if isinstance(history, Missing) else history
 
     # -- present values -----------------------------------------------------------------------------------------
 

@@ -91,12 +91,12 @@ def advanced(samples: Samples, now: datetime, namespaces: tuple[str, ...] = ()) 
     read_to = {
         name: end
         for name, end in samples.read_to.items()
-        if name not in outdated and end > last_end - BLOCKS * BLOCK_SECONDS
+        if name not in outdated and end > last_end - _blocks(name) * BLOCK_SECONDS
     }
     return Samples(
         last_end=last_end,
         asked_at=int(now.timestamp()),
-        tracks={name: _shifted(tracks, shift) for name, tracks in known.items() if name in read_to},
+        tracks={name: _shifted(tracks, shift, _blocks(name)) for name, tracks in known.items() if name in read_to},
         read_to=read_to,
         began_at=read_to,
         part=samples.part,
@@ -115,7 +115,7 @@ def plan(samples: Samples, now: datetime, pods: int) -> list[Ask]:
 
 def _ranges(samples: Samples, query: Query, pods: int) -> list[Ask]:
     """From the last block that was complete when it was read, once more: late samples may have joined it."""
-    first = max(samples.read_to.get(query.name, 0), samples.start + BLOCK_SECONDS)
+    first = max(samples.read_to.get(query.name, 0), _start(samples, query) + BLOCK_SECONDS)
     step = min(_blocks_at_once(query, pods), samples.part.get(query.name, BLOCKS)) * BLOCK_SECONDS
     starts = range(first, samples.last_end + 1, step)
     return [Ask(query, start, min(samples.last_end, start + step - BLOCK_SECONDS)) for start in starts]
@@ -160,7 +160,7 @@ def _emptied(samples: Samples, ask: Ask) -> dict[Labels, NDArray[np.float64]]:
 
 def _read_to(samples: Samples, ask: Ask) -> int:
     """Where the query's complete blocks end now: the running block and what follows a hole do not count."""
-    known = max(samples.read_to.get(ask.query.name, 0), samples.start)
+    known = max(samples.read_to.get(ask.query.name, 0), _start(samples, ask.query))
     complete = samples.asked_at // BLOCK_SECONDS * BLOCK_SECONDS
     return max(known, min(ask.end, complete)) if ask.start - BLOCK_SECONDS <= known else known
 
@@ -185,6 +185,15 @@ def warned(samples: Samples, query: Query, warnings: Sequence[str]) -> Samples:
     return replace(samples, warned={**samples.warned, query.name: "; ".join(warnings)}, read_to=read_to)
 
 
+def _start(samples: Samples, query: Query) -> int:
+    """Begin of the first block that the query looks back to."""
+    return samples.last_end - _blocks(query.name) * BLOCK_SECONDS
+
+
+def _blocks(name: str) -> int:
+    return next(query.days for query in QUERIES if query.name == name) * 86_400 // BLOCK_SECONDS
+
+
 def _scoped() -> frozenset[str]:
     return frozenset(query.name for query in QUERIES if any(part.of_every_pod for part in query.parts))
 
@@ -193,13 +202,15 @@ def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
     return {key: value for key, value in mapping.items() if key != name}
 
 
-def _shifted(tracks: Tracks, shift: int) -> Tracks:
+def _shifted(tracks: Tracks, shift: int, blocks: int) -> Tracks:
+    """Moved by `shift` blocks; of each the last `blocks` are kept."""
     if shift == 0:
         return tracks
     moved: dict[Labels, NDArray[np.float64]] = {}
     for key, track in tracks.items():
         kept = np.full(BLOCKS, np.nan)
         kept[: max(0, BLOCKS - shift)] = track[shift:]
+        kept[: BLOCKS - blocks] = np.nan
         if not np.isnan(kept).all():
             moved[key] = kept
     return moved

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.predict.shapes import Shapes
 
 OVERLOAD_BUDGET = 0.01  # probability over the horizon that a move may add to overload, at least
+OVERLOAD_AFTER_SYMPTOMS = 0.1  # in all, where the present class fails already and is no measure
 _CONTEXT_STEP = 1024
 _CONTEXT_ROOM = 2.0  # a shorter limit must leave twice the largest demand ever seen for one request
 
@@ -139,18 +140,21 @@ class Judge:
             yield from self._device(at)
         elif use > STABLE and o.need[at] <= o.available[at]:
             yield found(Code.OVERLOADED, demand=float(rate), capacity=float(rate / use * STABLE))
-        elif use <= STABLE and self._added_overload(at) > max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk):
+        elif use <= STABLE and self._is_risky(at, world, need):
             facts = {"demand": float(o.demand[at]), "capacity": float(o.capacity[at])}
             known = facts if all(map(math.isfinite, facts.values())) else {}
             yield found(Code.OVERLOADED, **known, probability=float(o.overload[at]))
-        del need
 
-    def _added_overload(self, at: tuple[int, int]) -> float:
-        """Probability of overload beyond what it is now; 0 where it is unknown."""
-        here = self.outlook.here[at[0]]
+    def _is_risky(self, at: tuple[int, int], world: World, need: Need) -> bool:
+        """Too likely to become unstable: more than now beyond the budget, or in all where the present class fails."""
+        here, there = self.outlook.here[at[0]], self.outlook.overload[at]
+        if math.isnan(there):
+            return False
+        if need.symptoms:
+            return bool(there > OVERLOAD_AFTER_SYMPTOMS)
         now = self.outlook.overload[at[0], here] if here >= 0 else 0.0
-        added = self.outlook.overload[at] - (0.0 if math.isnan(now) else now)
-        return 0.0 if math.isnan(added) else float(added)
+        added = there - (0.0 if math.isnan(now) else now)
+        return bool(added > max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk))
 
     def _device(self, at: tuple[int, int]) -> Iterator[Finding]:
         use = self.outlook.device_use[at]

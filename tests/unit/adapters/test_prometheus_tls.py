@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from typing_extensions import override
 
 from gpu_rightsizer.adapters.prometheus import PrometheusMetrics, PrometheusSettings
 from gpu_rightsizer.ports import Rejected, Unavailable
@@ -94,16 +95,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
         def do_POST(self) -> None:  # the name that http.server calls
             self.rfile.read(int(self.headers["Content-Length"]))
-            shown: Any = self.connection.getpeercert()  # type: ignore[attr-defined]  # an SSLSocket
+            shown: Any = self.connection.getpeercert()  # an SSLSocket
             clients.append(dict(pair[0] for pair in shown["subject"])["commonName"] if shown else "")
             says(EMPTY)(self)
 
+        @override
         def log_message(self, *args: object) -> None:
             """Quiet."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
+        @override
         def handle_error(self, *args: object) -> None:
             """Refused handshakes are what we test."""
 

@@ -199,7 +199,7 @@ def test_a_context_that_was_asked_for_is_kept() -> None:
     told = make.settings(max_model_len=131072, explicit=frozenset({"max_model_len"}))
     candidate = found(make.world(make.observation(requests_per_second=0.1), engine_settings=told), "g5.xlarge")
 
-    assert codes(candidate) == [Code.CONTEXT_TOO_LONG]
+    assert Code.CONTEXT_TOO_LONG in codes(candidate)
     assert not candidate.configuration.engine_args
 
 
