@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e kind kind-node lint fmt generate verify bench soak clean
+.PHONY: help setup demo test unit e2e kind kind-node lint fmt generate verify readme bench soak clean
 
 help: ## list the targets
 	@$(PYTHON) tools/bootstrap.py --help-targets Makefile
@@ -42,6 +42,9 @@ generate: .venv/.ready ## rewrite crds/, manifests/, chart files and reference p
 
 verify: .venv/.ready ## fail when a generated file is stale
 	@$(PY) tools/generate.py --check
+
+readme: .venv/.ready ## run the demo and place its output in README.md
+	@$(PY) tools/readme.py
 
 bench: .venv/.ready ## the campaigns whose figures stand in benchmarks/
 	@$(PY) -m benchmarks

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
+import signal
 import sys
 import threading
 import time
@@ -81,6 +83,7 @@ def measure(deployments: int) -> Size:
     with LocalCluster() as cluster, PrometheusServer() as prometheus:
         actors = _actors(deployments)
         pods = fleet.deploy(cluster, actors).pods
+        _freeze(cluster)
         _say(began, f"{deployments} Deployments with their pods")
         end = math.floor(time.time() / STEP_S) * STEP_S + AHEAD_S
         series = _series(actors, pods, end)
@@ -93,6 +96,13 @@ def measure(deployments: int) -> Size:
                 cold, warm, peak = _two_cycles(cluster, operator)
         _say(began, f"cold {cold.seconds:.1f} s, warm {warm.seconds:.1f} s")
     return Size(deployments, len(series), cold, warm, peak, laid)
+
+
+def _freeze(cluster: LocalCluster) -> None:
+    """The controllers and kubelets rest: a thousand nodes renewing their leases would take the cores from the rest."""
+    for process in cluster.processes.started:
+        if process.name in ("kube-controller-manager", "kwok"):
+            cluster.processes.signal(process, signal.SIGSTOP)
 
 
 def _actors(deployments: int) -> list[Actor]:
@@ -266,21 +276,30 @@ without its Lease.
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure each size and write the result; 0 when the goals are met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of deployments")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of deployments")
+    parser.add_argument("--also", type=Path, nargs="*", default=(), help="scale.json of sizes measured before")
     parser.add_argument("--output", type=Path, help="folder of the result, when not benchmarks/results")
     chosen = parser.parse_args(argv)
-    sizes = [measure(count) for count in chosen.sizes]
-    listed = " ".join(map(str, chosen.sizes))
+    sizes = sorted([measure(count) for count in chosen.sizes] + _read(chosen.also), key=lambda each: each.deployments)
+    counts = [each.deployments for each in sizes]
     result = Result(
         name="scale",
-        title=f"A cycle over {', '.join(map(str, chosen.sizes))} deployments",
-        command=f"python -m benchmarks.scale --sizes {listed}",
+        title=f"A cycle over {', '.join(map(str, counts))} deployments",
+        command=f"python -m benchmarks.scale --sizes {' '.join(map(str, counts))}",
         goals=_goals(sizes),
         body=_body(sizes),
         figures={"stepSeconds": STEP_S, "sizes": [asdict(each) for each in sizes]},
         cluster=True,
     )
     return result.write(chosen.output)
+
+
+def _read(results: Sequence[Path]) -> list[Size]:
+    return [
+        Size(**{**each, "cold": Cycle(**each["cold"]), "warm": Cycle(**each["warm"])})
+        for path in results
+        for each in json.loads(path.read_text(encoding="utf-8"))["sizes"]
+    ]
 
 
 def _say(began: float, what: str) -> None:

@@ -24,14 +24,14 @@ SCOPE = Scope((("cluster", CLUSTER),), ("chat", "code"))
 HOURS = 6
 EVERY = 30.0
 BOUNDS = (0.01, 0.05, 0.1, 0.5, 1.0, math.inf)
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime.fromtimestamp(math.floor(datetime.now(UTC).timestamp() / EVERY) * EVERY, UTC)  # 13 s past a scrape
 
 CLOSE = {"rel_tol": 1e-6, "abs_tol": 1e-9}  # rounding in the JSON
 
 
 def grid() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Scrapes up to 20 s ago, never on a full minute: there, versions disagree about the edge of a range."""
-    end = math.floor(NOW.timestamp() / EVERY) * EVERY - 13
+    """Scrapes never lie on the edge of a range: versions disagree about whose it is."""
+    end = NOW.timestamp() - 13
     return np.arange(end - HOURS * 3600, end + 1, EVERY)
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_rightsizer.observe import samples as window
@@ -51,6 +51,7 @@ def assert_same(warm: Samples, cold: Samples) -> None:
             np.testing.assert_array_equal(track, right[key])
 
 
+@settings(deadline=None)
 @given(lives=LIVES, steps=STEPS, data=st.data())
 def test_cold_equals_warm_whatever_failed_on_the_way(
     lives: list[tuple[int, int]], steps: list[int], data: st.DataObject

@@ -24,7 +24,9 @@ that came sooner than it was served is the case that must not be missed. A queue
 
 def unserved(waiting: NDArray[np.float64]) -> NDArray[np.float64]:
     """Requests per second that arrived and were not served, per block, from the queue's peaks; 0 where unknown."""
-    known = np.nan_to_num(waiting, nan=0.0)  # an unknown queue adds nothing here: its block is unknown or censored
+    known = np.where(
+        np.isfinite(waiting), waiting, 0.0
+    )  # an unknown queue adds nothing here: its block is unknown or censored
     return np.maximum(np.diff(known, prepend=0.0), 0.0) / GROWTH_SECONDS
 
 
@@ -49,7 +51,7 @@ def without_backlog(
         return demand
     if mean.value <= 0:
         return demand
-    queued = np.nan_to_num(waiting, nan=0.0) * work.kv_tokens_per_request
+    queued = np.where(np.isfinite(waiting), waiting, 0.0) * work.kv_tokens_per_request
     in_use = np.maximum(demand.values - queued, 0.0)
     arriving = prompts / mean.value + unserved(waiting)
     residence = objective.ttft_p95 + work.output_tokens * objective.tpot_p95

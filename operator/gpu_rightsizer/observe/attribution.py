@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,7 @@ MOST = 1e15
 MIB_SLOTS = frozenset({Slot.FB_USED, Slot.FB_USED_NOW, Slot.FB_FREE_NOW})
 COUNTS = frozenset({Slot.ENGINE_COUNT, Slot.DEVICE_COUNT, Slot.HOST_COUNT})
 
-Values = "NDArray[np.float64]"
+Home: TypeAlias = "tuple[int, str, str]"  # the workload's index, the pod, the label that named it
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Attributed:
     parts: Sequence[Parts]
     due: Mapping[str, NDArray[np.float64]]  # job -> scrapes due of one target in each block
     scrapes_now: Mapping[str, float]  # job -> scrapes in the last UP_SECONDS
-    holders: Mapping[str, frozenset[tuple[str, str]]]  # device -> pods that its series name
+    sharing: frozenset[tuple[str, str]]  # pods on a device that is another pod's as well
     foreign: Mapping[str, int]  # namespace -> engine series of pods that belong to nothing here
 
 
@@ -64,6 +64,7 @@ DEVICE_SLOTS = frozenset(
     }
 )  # fmt: skip
 HOST_SLOTS = frozenset({Slot.HOST_MEMORY, Slot.HOST_CPU, Slot.HOST_COUNT})
+NAMES = ("exported_namespace", "exported_pod", "namespace", "pod")
 POD_LABELS = ("namespace", "pod", "exported_namespace", "exported_pod", "job", "cluster", SIGNAL_LABEL)
 
 
@@ -75,6 +76,7 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
     scrapes_now: dict[str, float] = {}
     holders: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     foreign: defaultdict[str, int] = defaultdict(int)
+    homes: dict[tuple[str | None, ...], Home | None] = {}
     for tracks in samples.tracks.values():
         for key, values in tracks.items():
             labels = dict(key)
@@ -85,7 +87,10 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
                 case Slot.UP_NOW:
                     scrapes_now[labels.get("job", "")] = float(values[-1])
                 case known:
-                    home = _home(labels, membership, index)
+                    names = tuple(labels.get(name) for name in NAMES)
+                    if names not in homes:
+                        homes[names] = _home(labels, membership, index)
+                    home = homes[names]
                     _note_device(known, labels, holders)
                     if home is None:
                         foreign[labels.get("namespace", "")] += known is Slot.KV_USAGE
@@ -93,17 +98,16 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
                         _add(parts[home[0]], known, metric, labels, home=home, values=values)
     used = {job for part in parts for pods in part.jobs.values() for jobs in pods.values() for job in jobs}
     due = {job: expected_scrapes(scrapes[job], samples.elapsed) for job in used & scrapes.keys()}
-    return Attributed(parts, due, scrapes_now, {k: frozenset(v) for k, v in holders.items()}, foreign)
+    sharing = frozenset(pod for pods in holders.values() if len(pods) > 1 for pod in pods)
+    return Attributed(parts, due, scrapes_now, sharing, foreign)
 
 
 def _fold(into: dict[str, NDArray[np.float64]], key: str, values: NDArray[np.float64]) -> None:
     into[key] = np.fmax(into[key], values) if key in into else values
 
 
-def _home(
-    labels: Mapping[str, str], membership: Membership, index: Mapping[tuple[str, str, str], int]
-) -> tuple[int, str, str] | None:
-    """The workload's index, the pod, and the label that named it; `exported_pod` first: `pod` may be the exporter."""
+def _home(labels: Mapping[str, str], membership: Membership, index: Mapping[tuple[str, str, str], int]) -> Home | None:
+    """By `exported_pod` first: `pod` may be the exporter."""
     for prefix in ("exported_", ""):
         namespace, pod = labels.get(f"{prefix}namespace"), labels.get(f"{prefix}pod")
         if not namespace or not pod:
@@ -135,12 +139,13 @@ def _add(
     metric: str,
     labels: Mapping[str, str],
     *,
-    home: tuple[int, str, str],
+    home: Home,
     values: NDArray[np.float64],
 ) -> None:
     _, pod, scheme = home
     clean, dropped = _cleaned(slot, metric, values)
-    parts.invalid[slot] = parts.invalid.get(slot, 0) + dropped
+    if dropped:
+        parts.invalid[slot] = parts.invalid.get(slot, 0) + dropped
     parts.metrics.setdefault(slot, set()).add(metric)
     parts.schemes.setdefault(_exporter(slot), set()).add(scheme)
     if "cluster" in labels:
@@ -161,15 +166,13 @@ def _exporter(slot: Slot) -> str:
 def _cleaned(slot: Slot, metric: str, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
     """Without impossible figures; percent made a share. A missing block (NaN) is no invalid figure."""
     figures = values / 100.0 if _is_percent(metric, values) else values
-    with np.errstate(invalid="ignore"):
-        bad = np.isinf(figures) | (figures < 0) | (figures > (MOST_MIB if slot in MIB_SLOTS else MOST))
-        if slot in SHARES:
-            bad |= figures > 1 + SHARE_TOLERANCE
-    if not bad.any():
+    most = 1 + SHARE_TOLERANCE if slot in SHARES else MOST_MIB if slot in MIB_SLOTS else MOST
+    if np.fmin.reduce(figures) >= 0 and np.fmax.reduce(figures) <= most:  # as nearly always
         return figures, 0
+    bad = (figures < 0) | (figures > most)
     return np.where(bad, np.nan, figures), int(bad.sum())
 
 
 def _is_percent(metric: str, values: NDArray[np.float64]) -> bool:
     """A device that never shows more than 1 may be at 1 % or wholly busy: taken as busy, for idleness wants proof."""
-    return metric == PERCENT or (metric == PERCENT_OR_SHARE and bool(np.nanmax(values, initial=0.0) > 1))
+    return metric == PERCENT or (metric == PERCENT_OR_SHARE and bool(np.fmax.reduce(values, initial=0.0) > 1))

@@ -61,10 +61,12 @@ def share_seen(counts: Figures, expected: Figures) -> Figures:
 def believed(values: Figures, coverage: Figures, *, raises: bool) -> Figures:
     """The values without those of thinly covered blocks; with `raises` the largest of those stays if it is a peak."""
     covered = coverage >= LEAST_COVERAGE
+    if covered.all():
+        return values
     kept = np.where(covered, values, np.nan)
     if not raises:
         return kept
-    highest = np.nanmax(kept, initial=0.0)
+    highest = np.fmax.reduce(kept, initial=0.0)
     thin = np.where(covered, np.nan, values)
-    peak = np.nanmax(thin, initial=0.0)
+    peak = np.fmax.reduce(thin, initial=0.0)
     return np.where(thin == peak, values, kept) if peak > highest else kept

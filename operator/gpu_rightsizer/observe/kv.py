@@ -58,7 +58,7 @@ def demand(found: Pools, parts: Parts, tokens_a_request: float | None) -> tuple[
     A pod's use is the sum over its engines of usage x pool. A pod whose pool is not known gets the largest known of
     the workload. Where requests waited and nothing tells how long they are, use alone is only a lower bound.
     """
-    largest = max((float(np.nanmax(track)) for engines in found.values() for track in engines.values()), default=None)
+    largest = max((float(track.max()) for engines in found.values() for track in engines.values()), default=None)
     if largest is None:
         return None
     demands: list[Figures] = []

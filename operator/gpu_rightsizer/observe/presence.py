@@ -64,8 +64,7 @@ def attribution(workload: Workload, parts: Parts, home: Attributed, seen: Presen
 
 def shares_a_device(workload: Workload, home: Attributed) -> bool:
     """Some device of ours is one of another pod as well: time-slicing, MPS, or a label that is wrong."""
-    own = {(workload.key.namespace, pod.name) for pod in workload.pods}
-    return any(len(holders) > 1 and not own.isdisjoint(holders) for holders in home.holders.values())
+    return any((workload.key.namespace, pod.name) in home.sharing for pod in workload.pods)
 
 
 def _newest(parts: Parts, slot: Slot) -> dict[str, float]:

@@ -58,11 +58,12 @@ def observe(
     workloads: Sequence[Workload], membership: Membership, samples: Samples, now: datetime
 ) -> list[Observation]:
     """One Observation a workload, in their order."""
-    home = attribute(workloads, membership, samples)
-    return [
-        _Reader(workload, parts, home, samples, now).read()
-        for workload, parts in zip(workloads, home.parts, strict=True)
-    ]
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN is no figure, all the way
+        home = attribute(workloads, membership, samples)
+        return [
+            _Reader(workload, parts, home, samples, now).read()
+            for workload, parts in zip(workloads, home.parts, strict=True)
+        ]
 
 
 @dataclass(slots=True)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
+
 from gpu_rightsizer.domain.need import Load
 from gpu_rightsizer.domain.readings import BlockSeries, Measured
 from gpu_rightsizer.domain.workload import Objective
 from gpu_rightsizer.estimate.backlog import unserved, without_backlog
-
 from tests.builders import observation
 
 HOUR = 3600

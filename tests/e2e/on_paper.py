@@ -1,0 +1,226 @@
+"""A fleet on paper: twins as a cluster would list them, their series in a real Prometheus, read in-process.
+
+No cluster runs: what the operator sees of one is written down, so that many situations fit into a minute. Each has a
+namespace, scrape jobs and nodes of its own and disturbs no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from gpu_rightsizer import catalogue
+from gpu_rightsizer.controller.look import LISTS, Lists
+from gpu_rightsizer.controller.sight import Sight
+from gpu_rightsizer.controller.translate import asked, declared, view
+from gpu_rightsizer.domain.world import Evaluation, World
+from gpu_rightsizer.evaluate import evaluate
+from gpu_rightsizer.observe.fleet import membership_of, read_workloads
+from gpu_rightsizer.observe.inventory import build_inventory
+from gpu_rightsizer.observe.queries import QUERIES
+from testbed import manifests
+from testbed.cluster.base import Object
+from testbed.remote_write import STALE, Series
+from testbed.twin.deployment import TwinRun, TwinSpec
+from testbed.twin.identity import Pod, letters
+from testbed.twin.knobs import Knobs
+from testbed.twin.series import history
+
+NOW = datetime(2024, 5, 16, 10, 20, tzinfo=UTC)  # a Thursday; the store takes any past, and fixed hours repeat
+HOUR = 3600.0
+DAY = 24 * HOUR
+SPAN = 7 * DAY
+STEP_S = 60.0
+TOLD = frozenset(metric for query in QUERIES for part in query.parts for metric in part.metrics) | {"up"}
+BUCKETS = "_bucket"  # latency is not what goes wrong here, and costs four fifths of the samples
+SMALL_HOST = manifests.Asked(host=manifests.Host(cpu="1", memory="4Gi", shared_memory="1Gi"))
+EVER = float("inf")
+
+Change = Callable[[list[Series]], list[Series]]
+Shown = tuple[tuple[float, Knobs], ...]
+
+
+def nothing(series: list[Series]) -> list[Series]:
+    """Changes nothing."""
+    return series
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Situation:
+    """A workload and how it is shown: `shown` are knobs and until when (seconds of the run) they hold.
+
+    `change` spoils the series further; `step_s` is the scrape interval.
+    """
+
+    name: str
+    run: TwinRun
+    shown: Shown = ((EVER, Knobs()),)
+    change: Change = nothing
+    step_s: float = STEP_S
+
+    @property
+    def twin(self) -> TwinSpec:
+        """In a namespace of its own."""
+        return replace(self.run.spec, namespace=self.name)
+
+    @property
+    def replica_set(self) -> str:
+        """The name of today's."""
+        return f"{self.twin.name}-{letters(self.name, 10)}"
+
+    @property
+    def pods(self) -> list[Pod]:
+        """Today's."""
+        return [
+            Pod(f"{self.replica_set}-{letters(f'{self.name}/{index}', 5)}", self.name, "vllm", node.name, f"10.1.0.{index}")
+            for index, node in enumerate(manifests.nodes(self.twin))
+        ]
+
+    def series(self) -> list[Series]:
+        """Everything that the store keeps of it."""
+        laid = self._laid(self.shown[0][1])
+        for (until_s, _), (_, knobs) in zip(self.shown, self.shown[1:], strict=False):
+            laid = spliced(laid, self._laid(knobs), milliseconds(until_s))
+        return self.change(laid)
+
+    def _laid(self, knobs: Knobs) -> list[Series]:
+        own = replace(knobs, engine_job=f"vllm-{self.name}", dcgm_job=f"dcgm-{self.name}", idle_devices=False)
+        run = replace(self.run, spec=replace(self.twin, knobs=own))
+        laid = history(run, NOW.timestamp(), self.pods, step_s=self.step_s)
+        return [each for each in laid if name_of(each) in TOLD and not name_of(each).endswith(BUCKETS)]
+
+    def objects(self) -> dict[str, list[Object]]:
+        """What a cluster lists: nodes, the Deployment, its ReplicaSet and pods, an InferenceDeployment."""
+        deployment = manifests.deployment(self.twin, SMALL_HOST)
+        began = f"{moment(max(self.twin.knobs.rollouts_s, default=0.0)):%Y-%m-%dT%H:%M:%SZ}"
+        deployment["metadata"] |= {"uid": f"deployment-{self.name}", "generation": 1}
+        wanted = manifests.inference_deployment(self.twin, SMALL_HOST)
+        wanted["metadata"] |= {"uid": f"wanted-{self.name}", "generation": 1, "resourceVersion": "1"}
+        replica_set: Object = {
+            "metadata": {
+                "name": self.replica_set,
+                "namespace": self.name,
+                "uid": f"replica-set-{self.name}",
+                "creationTimestamp": began,
+                "ownerReferences": [_owned_by("Deployment", deployment)],
+            }
+        }
+        template = deployment["spec"]["template"]
+        return {
+            "nodes": [node.manifest() for node in manifests.nodes(self.twin)],
+            "deployments": [deployment],
+            "replica_sets": [replica_set],
+            "pods": [_listed(pod, template, replica_set, began) for pod in self.pods],
+            "inference_deployments": [wanted],
+        }
+
+
+def _owned_by(kind: str, owner: Object) -> Object:
+    meta = owner["metadata"]
+    return {"kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
+
+
+def _listed(pod: Pod, template: Object, replica_set: Object, began: str) -> Object:
+    return {
+        "metadata": {
+            "name": pod.name,
+            "namespace": pod.namespace,
+            "uid": f"uid-{pod.name}",
+            "labels": template["metadata"]["labels"],
+            "creationTimestamp": began,
+            "ownerReferences": [_owned_by("ReplicaSet", replica_set)],
+        },
+        "spec": {**template["spec"], "nodeName": pod.node},
+        "status": {
+            "phase": "Running",
+            "startTime": began,
+            "podIP": pod.ip,
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+@dataclass(slots=True)
+class Onlooker:
+    """The operator's eyes and mind without its hands; remembers between looks what Prometheus said."""
+
+    sight: Sight
+    known: catalogue.Catalogue = field(default_factory=catalogue.load)
+
+    def look(self, situations: Sequence[Situation], at: datetime = NOW) -> dict[str, Evaluation]:
+        """What it makes of each, by name."""
+        lists = Lists({name: [] for name in LISTS})
+        for situation in situations:
+            for name, objects in situation.objects().items():
+                lists.objects[name] += objects
+        inventory = build_inventory(lists["nodes"], lists["pods"], declared(lists, self.known), self.known)
+        requests = [each.request for each in asked(lists, [each.name for each in inventory.classes]) if each.request]
+        seen = view(lists, requests)
+        membership = membership_of(seen)
+        workloads = read_workloads(seen, self.known, inventory, at, membership=membership)
+        observations = asyncio.run(self.sight.see(workloads, membership, at))
+        worlds = [World(*pair) for pair in zip(workloads, observations, strict=True)]
+        evaluations = evaluate(worlds, inventory.classes, at)
+        return {each.world.workload.key.namespace: each for each in evaluations}
+
+
+# -- series ----------------------------------------------------------------------------------------------------------
+
+
+def moment(run_s: float) -> datetime:
+    """The wall-clock time of a second of the run."""
+    return NOW - timedelta(seconds=SPAN - run_s)
+
+
+def milliseconds(run_s: float) -> int:
+    """The same as a sample's timestamp."""
+    return round(moment(run_s).timestamp() * 1000)
+
+
+def name_of(series: Series) -> str:
+    """The metric's name."""
+    return series.labels["__name__"]
+
+
+def spliced(before: Sequence[Series], after: Sequence[Series], at_ms: int) -> list[Series]:
+    """The former until then, the latter from then on; a series that ends there ends with a stale marker."""
+    rest = {_identity(each): each for each in after}
+    joined = []
+    for each in before:
+        head = each.times_ms < at_ms
+        follower = rest.pop(_identity(each), None)
+        tail = np.zeros(0, dtype=np.bool_) if follower is None else follower.times_ms >= at_ms
+        if follower is None or not tail.any():
+            joined.append(_ended(each, head, at_ms))
+        else:
+            times = np.concatenate((each.times_ms[head], follower.times_ms[tail]))
+            joined.append(Series(each.labels, times, np.concatenate((each.values[head], follower.values[tail]))))
+    for each in rest.values():
+        tail = each.times_ms >= at_ms
+        joined.append(Series(each.labels, each.times_ms[tail], each.values[tail]))
+    return [each for each in joined if len(each.times_ms)]
+
+
+def _identity(series: Series) -> frozenset[tuple[str, str]]:
+    return frozenset(series.labels.items())
+
+
+def _ended(series: Series, kept: np.ndarray[tuple[int], np.dtype[np.bool_]], at_ms: int) -> Series:
+    if not kept.any() or kept.all():
+        return Series(series.labels, series.times_ms[kept], series.values[kept])
+    times = np.append(series.times_ms[kept], np.int64(at_ms))
+    return Series(series.labels, times, np.append(series.values[kept], STALE))
+
+
+def relabelled(series: Sequence[Series], change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> list[Series]:
+    """The same under other labels."""
+    return [Series(change(each.labels), each.times_ms, each.values) for each in series]
+
+
+def without(series: Sequence[Series], *names: str) -> list[Series]:
+    """All but the metrics of those names."""
+    return [each for each in series if name_of(each) not in names]

@@ -1,0 +1,75 @@
+"""Places the output of a real demo run in README.md: `python tools/readme.py` records one, `... FOLDER` takes a recorded.
+
+FOLDER is what `python -m testbed.demo --record FOLDER` wrote. Text between `<!-- demo:NAME -->` and `<!-- /demo:NAME -->`
+becomes the content of NAME.txt. A run that does not agree with its ground truth is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RECORDED = ROOT / ".cache" / "demo"
+BLOCKS: Final = ("get", "truth", "describe", "summary")
+TOOK: Final = "took"  # a sentence, not a block; absent where somebody else recorded the run
+UNIDENTIFIED: Final = re.compile(r"^ +(?:UID|Resource Version): .*\n", re.MULTILINE)  # of no use to a reader
+
+
+def record(folder: Path) -> int:
+    """Run the demo and write what it printed into `folder`; the demo's exit code."""
+    for old in folder.glob("*.txt"):
+        old.unlink()
+    began = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", "testbed.demo", "--record", folder], cwd=ROOT, check=False).returncode
+    took = time.monotonic() - began
+    text = f"The run recorded above took {took:.0f} s from `make demo` to its last line, on a machine with "
+    (folder / f"{TOOK}.txt").write_text(f"{text}{os.cpu_count()} cores on which everything was built before.\n")
+    return code
+
+
+def filled(readme: str, folder: Path) -> str:
+    """The README with every block of the recorded run in its place. Raises ValueError for a run that must not stand."""
+    if "DISAGREES" in (folder / "truth.txt").read_text():
+        raise ValueError(f"the run recorded in {folder} does not agree with its ground truth (see truth.txt)")
+    for name in BLOCKS:
+        text = UNIDENTIFIED.sub("", (folder / f"{name}.txt").read_text()).rstrip()
+        readme = _placed(
+            readme, name, f"```console\n{text}\n```\n" if text.startswith("$") else f"```text\n{text}\n```\n"
+        )
+    took = folder / f"{TOOK}.txt"
+    return _placed(readme, TOOK, took.read_text()) if took.exists() else readme
+
+
+def _placed(readme: str, name: str, text: str) -> str:
+    begin, end = f"<!-- demo:{name} -->\n", f"<!-- /demo:{name} -->"
+    before, found, rest = readme.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"README.md has no place `{name}`: {begin.strip()} ... {end}")
+    return f"{before}{begin}{text}{end}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """0 when README.md holds the run; 1 when the run does not agree, or there is none."""
+    folder = Path(arguments[0]) if arguments else RECORDED
+    folder.mkdir(parents=True, exist_ok=True)
+    if not arguments and record(folder):
+        print("README.md is left as it is: the demo failed or does not agree with its ground truth", file=sys.stderr)
+        return 1
+    try:
+        README.write_text(filled(README.read_text(), folder))
+    except (OSError, ValueError) as error:
+        print(f"README.md is left as it is: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
