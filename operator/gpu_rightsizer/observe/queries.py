@@ -7,7 +7,7 @@ from enum import StrEnum
 
 BLOCK_SECONDS = 3600
 WINDOW_SECONDS = 14 * 86_400
-LATENCY_DAYS = 3  # histograms cost a series a bucket; a week shows every hour of the week
+LATENCY_DAYS = 3  # histograms cost a series a bucket; three days bridge a weekend
 RATE_SECONDS = 300  # token rates are the highest mean over this long
 UP_SECONDS = 600  # the scrape interval of the present is learned over this long
 
