@@ -7,8 +7,12 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from testbed.twin.deployment import workload_of
 from testbed.twin.fleet import Sizing, ground_truth, holds_on
 from testbed.twin.hardware import CLASSES
+from testbed.twin.judge import LEAST_FINISHED, WINDOW_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from testbed.twin.physics import EngineArgs
 
 LONGEST_REASON = 200
+IDLE_AFTER_S, COLD_START_S = 1800.0, 300.0  # the API's defaults of scaleToZero
 
 
 class Outcome(StrEnum):
@@ -25,6 +30,7 @@ class Outcome(StrEnum):
 
     BAD = "Bad"  # the twin runs out of memory or misses its objective there
     NOT_TOLD = "NotTold"  # under-sized, and not told so
+    DEARER = "Dearer"  # told to pay more although it holds where it runs
     UNKNOWN = "Unknown"  # nothing said although the data are complete
     MISSED = "Missed"  # something cheaper holds, and nothing of it was found
     PARTLY = "Partly"  # a part of the possible saving
@@ -83,7 +89,12 @@ class Verdict:
     why: str  # why it does not hold there
     found_usd: Decimal
     possible_usd: Decimal
-    told: bool | None  # of an under-sized twin whether it was told so
+    dearer: bool  # a class that costs more, which is how the under-sized are told
+
+    @property
+    def told(self) -> bool | None:
+        """Of an under-sized twin whether it was told so; whether the larger class holds is judged apart."""
+        return self.dearer if self.truth.sizing is Sizing.UNDER else None
 
     @property
     def outcome(self) -> Outcome:
@@ -94,6 +105,8 @@ class Verdict:
             return Outcome.UNKNOWN
         if self.told is False:
             return Outcome.NOT_TOLD
+        if self.truth.current_holds and self.dearer:
+            return Outcome.DEARER
         if self.possible_usd > 0 and self.found_usd <= 0:
             return Outcome.MISSED
         return Outcome.PARTLY if self.found_usd < self.possible_usd else Outcome.RIGHT
@@ -123,13 +136,13 @@ def judge(seed: int, twin: TwinSpec, said: Said) -> Verdict:
     found = Decimal(0)
     if said.action == "Resize" and held and price is not None and truth.current_holds:
         found = max(Decimal(0), twin.node.hourly_usd * twin.replicas - price * said.replicas)
-    told = _told(twin, said, price) if truth.sizing is Sizing.UNDER else None
-    return Verdict(twin.name, seed, twin, said, truth, held, why, found, possible, told)
+    dearer = said.action == "Resize" and price is not None and price > twin.node.hourly_usd
+    return Verdict(twin.name, seed, twin, said, truth, held, why, found, possible, dearer)
 
 
 def _tried(twin: TwinSpec, said: Said) -> tuple[bool | None, str]:
     if said.action == "ScaleToZero":
-        return False, "scaled to zero although requests keep coming"
+        return _asleep(twin)
     if not said.moves:
         return None, ""
     where = said.instance_class or twin.node_class
@@ -138,6 +151,23 @@ def _tried(twin: TwinSpec, said: Said) -> tuple[bool | None, str]:
     tp = said.tensor_parallel if said.instance_class else twin.tp
     verdict = holds_on(replace(twin, args=_tuned(twin.args, said.engine_args)), where, tp, said.replicas or None)
     return verdict.ok, verdict.why
+
+
+def _asleep(twin: TwinSpec) -> tuple[bool, str]:
+    """Without a replica after IDLE_AFTER_S of silence; whoever comes first, and all after, wait out the cold start.
+
+    Windows as the twin's judge has them, each request counted when it arrives; only waking is judged.
+    """
+    at = workload_of(twin).arrivals.time_s
+    wakes = at[1:][np.diff(at) > IDLE_AFTER_S]
+    since = at - wakes[np.maximum(np.searchsorted(wakes, at, side="right") - 1, 0)] if len(wakes) else at * np.inf
+    late = (since >= 0) & (since < COLD_START_S - twin.objective.ttft_p95_s)
+    window = (at // WINDOW_S).astype(np.int64)
+    finished, waited = np.bincount(window), np.bincount(window, weights=late)
+    judged = finished >= LEAST_FINISHED
+    share = float((waited[judged] > 0.05 * finished[judged]).mean()) if judged.any() else 0.0
+    ok = share <= 1.0 - twin.objective.attainment
+    return ok, "" if ok else f"woken {len(wakes)} times in 3 weeks, {share:.1%} of windows miss the time to first token"
 
 
 def _tuned(args: EngineArgs, changes: Mapping[str, str]) -> EngineArgs:
@@ -153,8 +183,3 @@ def _tuned(args: EngineArgs, changes: Mapping[str, str]) -> EngineArgs:
         max_num_seqs=whole("--max-num-seqs", args.max_num_seqs),
         max_num_batched_tokens=whole("--max-num-batched-tokens", args.max_num_batched_tokens),
     )
-
-
-def _told(twin: TwinSpec, said: Said, price: Decimal | None) -> bool:
-    """A larger class, which costs more; whether it also holds is judged apart."""
-    return said.action == "Resize" and price is not None and price > twin.node.hourly_usd

@@ -1,7 +1,7 @@
-"""Places the output of a real demo run in README.md: `python tools/readme.py` records one, `... FOLDER` takes a recorded.
+"""Places the output of a real demo run in README.md, a run of its own or the one recorded in the folder it is given.
 
-FOLDER is what `python -m testbed.demo --record FOLDER` wrote. Text between `<!-- demo:NAME -->` and `<!-- /demo:NAME -->`
-becomes the content of NAME.txt. A run that does not agree with its ground truth is refused.
+A folder is what `python -m testbed.demo --record FOLDER` wrote. What stands in the README between `<!-- demo:NAME -->`
+and `<!-- /demo:NAME -->` becomes the content of NAME.txt. A run that does not agree with its ground truth is refused.
 """
 
 from __future__ import annotations

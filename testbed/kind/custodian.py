@@ -103,12 +103,9 @@ def _sweep(docker: Docker) -> None:
 
 
 def _delete(docker: Docker, name: str) -> None:
-    with tempfile.TemporaryDirectory(
-        prefix="gpu-rightsizer-kind-"
-    ) as scratch:  # kind edits a kubeconfig: not the user's
-        delete = ("delete", "cluster", "--name", name, "--kubeconfig", Path(scratch) / "config")
-        _quietly(docker, kind(), *delete)
-    _cluster_lock(docker, name).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="gpu-rightsizer-kind-") as scratch:
+        not_the_users = Path(scratch) / "config"  # kind takes the cluster out of a kubeconfig
+        _quietly(docker, kind(), "delete", "cluster", "--name", name, "--kubeconfig", not_the_users)
 
 
 def _quietly(docker: Docker, *args: str | Path) -> None:

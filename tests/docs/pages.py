@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "STYLE.md"]
-    + [*(ROOT / "docs").rglob("*.md"), *(ROOT / "changelog.d").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
-    + [ROOT / "helm" / "gpu-rightsizer" / "README.md"]
-)
+FOLDERS = ("docs", "changelog.d", "benchmarks")
+SINGLE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "STYLE.md", "helm/gpu-rightsizer/README.md")
+PAGES = [*(ROOT / path for path in SINGLE), *sorted(page for each in FOLDERS for page in (ROOT / each).rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -31,7 +31,8 @@ class Fake:
         self.folder = folder
         self.calls_file = folder / "calls"
         script(folder / "kind" / "out" / "bin" / "kind", f'echo "kind $1 $4" >>{self.calls_file}; sleep ${{SLOW:-0}}')
-        script(folder / "kind" / "dockerd.sh", f'echo "dockerd $1" >>{self.calls_file}; exit ${{FAILS:-0}}')
+        daemon = f'[ $1 = start ] || sleep ${{SLOW:-0}}; echo "dockerd $1" >>{self.calls_file}; exit ${{FAILS:-0}}'
+        script(folder / "kind" / "dockerd.sh", daemon)
         script(folder / "bin" / "docker", "exit 0")
         environment = {
             **os.environ,

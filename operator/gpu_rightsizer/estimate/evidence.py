@@ -12,10 +12,13 @@ from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.need import Tier
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
+from gpu_rightsizer.estimate.censoring import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.readings import History
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 LEAST_COVERAGE = 0.9
 _STALE = timedelta(hours=1)
+_ENDED = timedelta(hours=3)  # a history whose last known block ended before that tells of the past alone
+DEVICE_BUSY = 0.05  # activity at which the device contradicts an engine that reports nothing
 _LEAST_HOURS = 96
 _LONG_HOURS = 336
 _PEERS = 100
@@ -172,6 +177,9 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
         yield found(Code.METRICS_INCOMPLETE, coverage=coverage, needed=LEAST_COVERAGE)
     if observation.newest is not None and now - observation.newest > _STALE:
         yield found(Code.METRICS_MISSING, signal=_main_signal(observation), why=MissingReason.STALE.value)
+    else:
+        yield from _ended(observation, now, engine_seen=engine_seen)
+    yield from _contradictions(observation)
 
 
 def _missing(observation: Observation) -> Iterator[Missing]:
@@ -181,6 +189,39 @@ def _missing(observation: Observation) -> Iterator[Missing]:
         observation.fb_used, observation.kv_pool, observation.prompt_tokens, observation.output_tokens,
     )  # fmt: skip
     yield from (value for value in fields if isinstance(value, Missing))
+
+
+def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:
+    """Histories without any late figure although the pod shows samples: its exporter dropped them, or says NaN."""
+    engine = (
+        (Signal.KV_DEMAND, observation.kv_demand), (Signal.RUNNING, observation.running),
+        (Signal.PROMPT_RATE, observation.prompt_rate), (Signal.GENERATION_RATE, observation.generation_rate),
+    )  # fmt: skip
+    for signal, history in engine if engine_seen else ((Signal.FB_USED, observation.fb_used),):
+        if isinstance(history, BlockSeries) and history.known().any():
+            end = int(history.times()[history.known()][-1]) + history.block
+            if now.timestamp() - end > _ENDED.total_seconds():
+                yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.STALE.value)
+
+
+def _contradictions(observation: Observation) -> Iterator[Finding]:
+    """What cannot be at once in more than a tenth of the time: sequences without KV, a device at work for nobody."""
+    running = observation.running
+    if not isinstance(running, BlockSeries):
+        return
+    demand = aligned(observation.kv_demand, running)
+    if demand is not None and _often(demand == 0, running.values > 0, demand, running.values):
+        yield found(Code.SOURCES_DISAGREE, signal=Signal.KV_USAGE.value, detail="requests run without any")
+    requests, activity = aligned(observation.requests, running), aligned(observation.gpu_activity, running)
+    if requests is not None and activity is not None:
+        silent = (running.values == 0) & (requests == 0)
+        if _often(silent, activity > DEVICE_BUSY, running.values, requests, activity):
+            yield found(Code.SOURCES_DISAGREE, signal=Signal.RUNNING.value, detail="the device works without requests")
+
+
+def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.float64]) -> bool:
+    known = np.logical_and.reduce([np.isfinite(each) for each in figures])
+    return bool(known.any() and float((one & other)[known].mean()) > 1 - LEAST_COVERAGE)
 
 
 def _essential(world: World, *, engine_seen: bool) -> frozenset[Signal]:

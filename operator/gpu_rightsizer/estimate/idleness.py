@@ -10,7 +10,7 @@ import numpy as np
 from gpu_rightsizer.domain.need import Idleness, IdleState
 from gpu_rightsizer.domain.readings import BlockSeries
 from gpu_rightsizer.estimate.censoring import aligned
-from gpu_rightsizer.estimate.evidence import LEAST_COVERAGE
+from gpu_rightsizer.estimate.evidence import DEVICE_BUSY, LEAST_COVERAGE
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.world import World
 
-_DEVICE_BUSY = 0.05  # activity at which the device contradicts an engine that reports nothing
 _WORK_BLOCKS = 2  # consecutive busy blocks; one alone may be a probe or a health check
 
 
@@ -52,7 +51,8 @@ def _state(
 ) -> Idleness:
     rules = world.workload.scale_to_zero
     share = float((~busy & known).sum() / known.sum()) if known.any() else None
-    idle_for = _idle_for(busy, requests)
+    quiet_blocks = _quiet_blocks(busy, known)
+    idle_for = timedelta(seconds=quiet_blocks * requests.block)
     if _recent(busy, requests, rules.idle_after):
         return Idleness(IdleState.BUSY, idle_for, share, _wakes_per_day(busy, requests))
     window = _window(requests, rules.idle_after)
@@ -60,7 +60,7 @@ def _state(
     complete = covered and float(known[window].mean()) >= LEAST_COVERAGE
     age = now.timestamp() - (requests.start + requests.block * len(requests.values))
     fresh = age <= max(2 * requests.block, 3600)
-    quiet = not _device_works(world, requests, window)
+    quiet = not _device_works(world, requests, quiet_blocks)
     state = IdleState.IDLE if complete and fresh and quiet else IdleState.UNKNOWN
     return Idleness(state, idle_for if state is IdleState.IDLE else None, share, _wakes_per_day(busy, requests))
 
@@ -74,20 +74,24 @@ def _recent(busy: NDArray[np.bool_], series: BlockSeries, idle_after: timedelta)
     return bool(busy[_window(series, idle_after)].any())
 
 
-def _idle_for(busy: NDArray[np.bool_], series: BlockSeries) -> timedelta:
-    last = np.flatnonzero(busy)
-    quiet = len(busy) - (int(last[-1]) + 1 if last.size else 0)
-    return timedelta(seconds=quiet * series.block)
+def _quiet_blocks(busy: NDArray[np.bool_], known: NDArray[np.bool_]) -> int:
+    """The longest stretch up to now without work that is known well enough: no one knows what went on before."""
+    worked = np.flatnonzero(busy)
+    stretch = known[int(worked[-1]) + 1 if worked.size else 0 :][::-1]
+    share = np.cumsum(stretch) / np.arange(1, len(stretch) + 1)
+    proven = np.flatnonzero(stretch & (share >= LEAST_COVERAGE))
+    return int(proven[-1]) + 1 if proven.size else 0
 
 
-def _device_works(world: World, requests: BlockSeries, window: NDArray[np.intp]) -> bool:
-    """Two busy blocks in a row on the device within the window."""
+def _device_works(world: World, requests: BlockSeries, quiet_blocks: int) -> bool:
+    """Two busy blocks of the device in a row while the engine counted nothing; one, where that is all there is."""
     activity = aligned(world.observation.gpu_activity, requests)
-    if activity is None:
+    if activity is None or not quiet_blocks:
         return False
-    working = np.nan_to_num(activity[window], nan=0.0) > _DEVICE_BUSY
-    runs = np.convolve(working.astype(int), np.ones(_WORK_BLOCKS, dtype=int))
-    return bool(runs.max(initial=0) >= _WORK_BLOCKS)
+    needed = min(_WORK_BLOCKS, quiet_blocks)
+    working = np.nan_to_num(activity[-quiet_blocks:], nan=0.0) > DEVICE_BUSY
+    runs = np.convolve(working.astype(int), np.ones(needed, dtype=int))
+    return bool(runs.max(initial=0) >= needed)
 
 
 def _wakes_per_day(busy: NDArray[np.bool_], series: BlockSeries) -> float:

@@ -146,15 +146,14 @@ class Judge:
             yield found(Code.OVERLOADED, **known, probability=float(o.overload[at]))
 
     def _is_risky(self, at: tuple[int, int], world: World, need: Need) -> bool:
-        """Too likely to become unstable: more than now beyond the budget, or in all where the present class fails."""
+        """Too likely to become unstable: beyond now and the budget; where it fails now, beyond a fixed limit."""
         here, there = self.outlook.here[at[0]], self.outlook.overload[at]
         if math.isnan(there):
             return False
-        if need.symptoms:
-            return bool(there > OVERLOAD_AFTER_SYMPTOMS)
         now = self.outlook.overload[at[0], here] if here >= 0 else 0.0
-        added = there - (0.0 if math.isnan(now) else now)
-        return bool(added > max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk))
+        budget = max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk)
+        limit = (0.0 if math.isnan(now) else now) + budget
+        return bool(there > (min(limit, OVERLOAD_AFTER_SYMPTOMS) if need.symptoms else limit))
 
     def _device(self, at: tuple[int, int]) -> Iterator[Finding]:
         use = self.outlook.device_use[at]
