@@ -1,4 +1,4 @@
-"""Chooses the cluster: CLUSTER=kind or local decides, else kind where it can be had, else local processes."""
+"""Chooses the cluster: CLUSTER=kind or local decides, else kind where Docker runs, else local processes."""
 
 import importlib
 import os
@@ -20,9 +20,14 @@ def chosen_kind() -> ClusterKind:
                 raise ClusterUnavailable(f"{VARIABLE}=kind, but {lack}")
             return "kind"
         case "":
-            return "local" if why_not_kind() else "kind"
+            return "kind" if _docker_runs() else "local"
         case other:
             raise ClusterUnavailable(f"{VARIABLE}={other}: it must be kind or local")
+
+
+def _docker_runs() -> bool:
+    """The machine's own Docker, with the node image; our own daemon is started only where kind is asked for."""
+    return importlib.import_module("testbed.kind.docker").machine_docker() is not None
 
 
 def why_not_kind() -> str | None:

@@ -1,4 +1,4 @@
-"""CLUSTER decides; without it kind is taken where it can be had."""
+"""CLUSTER decides; without it kind is taken where the machine's own Docker runs."""
 
 import pytest
 
@@ -7,24 +7,25 @@ from testbed.cluster import ClusterUnavailable, choose
 LACK = "Docker is not running"
 
 
-def kind_lacks(monkeypatch: pytest.MonkeyPatch, lack: str | None) -> None:
+def kind_lacks(monkeypatch: pytest.MonkeyPatch, lack: str | None, *, docker_runs: bool = False) -> None:
     monkeypatch.setattr(choose, "why_not_kind", lambda: lack)
+    monkeypatch.setattr(choose, "_docker_runs", lambda: docker_runs)
 
 
 @pytest.mark.parametrize(
-    ("wish", "lack", "chosen"),
+    ("wish", "docker_runs", "chosen"),
     [
-        (None, None, "kind"),
-        (None, LACK, "local"),
-        ("local", None, "local"),
-        ("kind", None, "kind"),
-        ("", LACK, "local"),
+        (None, True, "kind"),
+        (None, False, "local"),  # a node image of our own is used only when asked for: it starts a daemon
+        ("local", True, "local"),
+        ("kind", False, "kind"),
+        ("", False, "local"),
     ],
 )
-def test_the_wish_wins_and_kind_is_preferred(
-    wish: str | None, lack: str | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+def test_the_wish_wins_and_kind_is_preferred_where_docker_runs(
+    wish: str | None, docker_runs: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kind_lacks(monkeypatch, lack)
+    kind_lacks(monkeypatch, None, docker_runs=docker_runs)
     monkeypatch.delenv("CLUSTER", raising=False)
     if wish is not None:
         monkeypatch.setenv("CLUSTER", wish)
