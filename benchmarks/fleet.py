@@ -41,30 +41,31 @@ class Standing:
 
 def deploy(cluster: Cluster, actors: Sequence[Actor]) -> Standing:
     """Nodes, namespaces and Deployments, all pods Ready, rolled out when their history began."""
-    rest = Rest(cluster)
     for namespace in sorted({actor.twin.namespace for actor in actors}):
         cluster.create_namespace(namespace)
-    nodes = [node.manifest() for actor in actors for node in manifests.nodes(actor.twin)]
-    rest.send(Call("POST", "/api/v1/nodes", node) for node in nodes)
-    until(lambda: _ready_nodes(rest) >= len(nodes), what=f"{len(nodes)} nodes Ready", seconds=READY_SECONDS)
-    rest.send(_created(actor) for actor in actors)
-    expected = sum(actor.twin.replicas for actor in actors)
-    until(lambda: len(_ready_pods(rest)) >= expected, what=f"{expected} pods Ready", seconds=READY_SECONDS)
-    standing = _standing(_ready_pods(rest))
-    _backdate(rest, actors, standing)
+    with Rest(cluster) as rest:
+        nodes = [node.manifest() for actor in actors for node in manifests.nodes(actor.twin)]
+        rest.send(Call("POST", "/api/v1/nodes", node) for node in nodes)
+        until(lambda: _ready_nodes(rest) >= len(nodes), what=f"{len(nodes)} nodes Ready", seconds=READY_SECONDS)
+        rest.send(_created(actor) for actor in actors)
+        expected = sum(actor.twin.replicas for actor in actors)
+        until(lambda: len(_ready_pods(rest)) >= expected, what=f"{expected} pods Ready", seconds=READY_SECONDS)
+        standing = _standing(_ready_pods(rest))
+        _backdate(rest, actors, standing)
     return standing
 
 
 def ask(cluster: Cluster, actors: Sequence[Actor]) -> None:
     """An InferenceDeployment for each."""
-    Rest(cluster).send(
-        Call(
-            "POST",
-            INFERENCE_DEPLOYMENTS.format(actor.twin.namespace),
-            manifests.inference_deployment(actor.twin, actor.asked),
+    with Rest(cluster) as rest:
+        rest.send(
+            Call(
+                "POST",
+                INFERENCE_DEPLOYMENTS.format(actor.twin.namespace),
+                manifests.inference_deployment(actor.twin, actor.asked),
+            )
+            for actor in actors
         )
-        for actor in actors
-    )
 
 
 def kept(series: Sequence[Series]) -> list[Series]:

@@ -8,8 +8,9 @@ import ssl
 import threading
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
 import orjson
@@ -48,7 +49,7 @@ def merge_patch(path: str, body: Object) -> Call:
 
 
 class Rest:
-    """The API server as the cluster's admin."""
+    """The API server as the cluster's admin; the end of the `with` block closes its connections."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._where = urlsplit(cluster.server)
@@ -61,6 +62,13 @@ class Rest:
         pair.write_bytes(b"\n".join(b64decode(part) for part in parts))
         self._tls.load_cert_chain(pair)
         self._local = threading.local()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def send(self, calls: Iterable[Call]) -> list[Object]:
         """All of them, several at a time, answers in their order. Raises Refused at the first refusal."""
@@ -102,4 +110,5 @@ class Rest:
                 self._where.hostname or "", self._where.port, context=self._tls, timeout=TIMEOUT_S
             )
             self._local.connection = known
+            self._open.callback(known.close)
         return known

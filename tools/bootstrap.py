@@ -44,11 +44,8 @@ def make_venv() -> None:
     print("installing the Python packages of requirements-dev.lock into .venv (about a minute) ...", flush=True)
     if not (VENV / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-    subprocess.run(
-        [VENV / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
-        + ["-r", LOCK],
-        check=True,
-    )
+    pip = [VENV / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
+    subprocess.run([*pip, "-r", LOCK], check=True)
     READY.write_text(digest)
 
 

@@ -34,7 +34,7 @@ NOW = datetime(2024, 5, 16, 10, 20, tzinfo=UTC)  # a Thursday; the store takes a
 HOUR = 3600.0
 DAY = 24 * HOUR
 SPAN = 7 * DAY
-STEP_S = 60.0
+STEP_S = 120.0
 TOLD = frozenset(metric for query in QUERIES for part in query.parts for metric in part.metrics) | {"up"}
 BUCKETS = "_bucket"  # latency is not what goes wrong here, and costs four fifths of the samples
 SMALL_HOST = manifests.Asked(host=manifests.Host(cpu="1", memory="4Gi", shared_memory="1Gi"))
@@ -76,7 +76,13 @@ class Situation:
     def pods(self) -> list[Pod]:
         """Today's."""
         return [
-            Pod(f"{self.replica_set}-{letters(f'{self.name}/{index}', 5)}", self.name, "vllm", node.name, f"10.1.0.{index}")
+            Pod(
+                f"{self.replica_set}-{letters(f'{self.name}/{index}', 5)}",
+                self.name,
+                "vllm",
+                node.name,
+                f"10.1.0.{index}",
+            )
             for index, node in enumerate(manifests.nodes(self.twin))
         ]
 

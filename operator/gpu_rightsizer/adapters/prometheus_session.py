@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 5.0
 WHOLE_S = 30.0
+HISTORY_FACTOR = 3.5  # of WHOLE_S, for a first read of history: below the two minutes a Prometheus gives a query
+DAY_S = 86_400
 THREADS = 4
 CHUNK = 1 << 16
 MIB = 1 << 20
@@ -85,18 +87,24 @@ class HardenedSession(requests.Session):
     @override
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:  # as requests has it
         """One request with credentials as they are now. Queries go into the body: long ones meet proxies' limits."""
-        kwargs |= {"allow_redirects": False, "timeout": (CONNECT_S, self._settings.whole_s)}
-        asked = {**(kwargs.pop("params", None) or {}), **WHOLE_ANSWERS, "timeout": f"{self._settings.whole_s:g}s"}
-        kwargs["data"] = {**asked, **(kwargs.get("data") or {})}
+        params = kwargs.pop("params", None) or {}
+        seconds = self._allowed(params)
+        kwargs |= {"allow_redirects": False, "timeout": (CONNECT_S, seconds)}
+        kwargs["data"] = {**params, **WHOLE_ANSWERS, "timeout": f"{seconds:g}s", **(kwargs.get("data") or {})}
         own = {**(kwargs.pop("headers", None) or {}), "Content-Type": FORM}
         credentials = self._credentials()
-        answer = self._sent(method, url, *args, headers={**own, **credentials}, **kwargs)
+        answer = self._sent(seconds, method, url, *args, headers={**own, **credentials}, **kwargs)
         if answer.status_code == requests.codes.unauthorized and self._credentials() != credentials:
-            answer = self._sent(method, url, *args, headers={**own, **self._credentials()}, **kwargs)
+            answer = self._sent(seconds, method, url, *args, headers={**own, **self._credentials()}, **kwargs)
         return _checked(answer)
 
-    def _sent(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:  # as requests has it
-        with Deadline(self._settings.whole_s) as deadline:
+    def _allowed(self, params: Mapping[str, Any]) -> float:
+        """Seconds for the whole exchange: the first read of weeks of history is the store's heaviest work."""
+        reaches_back = float(params.get("end", 0)) - float(params.get("start", 0))
+        return self._settings.whole_s * (HISTORY_FACTOR if reaches_back > DAY_S else 1.0)
+
+    def _sent(self, seconds: float, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        with Deadline(seconds) as deadline:
             try:
                 answer = super().request(method, url, *args, **kwargs)
             except requests.exceptions.SSLError as error:
@@ -105,12 +113,12 @@ class HardenedSession(requests.Session):
                 ) from error
             except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
                 if deadline.passed:
-                    raise _too_slow(self._settings) from error
+                    raise _too_slow(seconds) from error
                 raise Unavailable(f"the metrics store did not answer: {_short(error)}") from error
             except OSError as error:  # requests finds out itself that a certificate's file is not there
                 raise Rejected(f"cannot use the files for the metrics store: {_short(error)}") from error
         if deadline.passed:
-            raise _too_slow(self._settings)
+            raise _too_slow(seconds)
         return answer
 
     def _credentials(self) -> dict[str, str]:
@@ -197,8 +205,8 @@ def _checked(answer: requests.Response) -> requests.Response:
     raise Rejected(f"the metrics store answered {code}: {words}")
 
 
-def _too_slow(settings: PrometheusSettings) -> Unavailable:
-    return Unavailable(f"the metrics store gave no whole answer within {settings.whole_s:g} s")
+def _too_slow(seconds: float) -> Unavailable:
+    return Unavailable(f"the metrics store gave no whole answer within {seconds:g} s")
 
 
 def _secret(path: Path) -> str:

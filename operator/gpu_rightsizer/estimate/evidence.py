@@ -12,6 +12,7 @@ from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.need import Tier
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
+from gpu_rightsizer.domain.units import MIB
 from gpu_rightsizer.estimate.censoring import aligned
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _IDENTITY = {
     Signal.INSTANCE_CLASS: Code.CLASS_UNKNOWN,
     Signal.TARGET: Code.TARGET_MISSING,
 }
+_CONTEXT = 100 * MIB  # less than any CUDA context takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +207,12 @@ def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Ite
 
 
 def _contradictions(observation: Observation) -> Iterator[Finding]:
-    """What cannot be at once in more than a tenth of the time: sequences without KV, a device at work for nobody."""
-    running = observation.running
+    """What cannot be at once in more than a tenth of the time: sequences without KV, work without memory or requests."""
+    running, used = observation.running, observation.fb_used
+    if isinstance(used, BlockSeries):
+        activity = aligned(observation.gpu_activity, used)
+        if activity is not None and _often(used.values < _CONTEXT, activity > DEVICE_BUSY, used.values, activity):
+            yield found(Code.SOURCES_DISAGREE, signal=Signal.FB_USED.value, detail="the device works without memory")
     if not isinstance(running, BlockSeries):
         return
     demand = aligned(observation.kv_demand, running)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import World
 
 _WORK_BLOCKS = 2  # consecutive busy blocks; one alone may be a probe or a health check
+_OBJECTS_FOR = 86_400  # seconds for which such work counts: a start can straddle two blocks
 
 
 def idleness(world: World, now: datetime) -> Idleness:
@@ -86,10 +87,11 @@ def _quiet_blocks(busy: NDArray[np.bool_], known: NDArray[np.bool_]) -> int:
 def _device_works(world: World, requests: BlockSeries, quiet_blocks: int) -> bool:
     """Two busy blocks of the device in a row while the engine counted nothing; one, where that is all there is."""
     activity = aligned(world.observation.gpu_activity, requests)
-    if activity is None or not quiet_blocks:
+    late = min(quiet_blocks, _OBJECTS_FOR // requests.block)
+    if activity is None or not late:
         return False
-    needed = min(_WORK_BLOCKS, quiet_blocks)
-    working = np.nan_to_num(activity[-quiet_blocks:], nan=0.0) > DEVICE_BUSY
+    needed = min(_WORK_BLOCKS, late)
+    working = np.nan_to_num(activity[-late:], nan=0.0) > DEVICE_BUSY
     runs = np.convolve(working.astype(int), np.ones(needed, dtype=int))
     return bool(runs.max(initial=0) >= needed)
 

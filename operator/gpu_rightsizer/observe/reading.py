@@ -54,6 +54,9 @@ SLOT_SIGNAL = {
 }  # fmt: skip
 
 
+ENGINE_SLOTS = frozenset({Slot.ENGINE_COUNT, Slot.KV_USAGE, Slot.RUNNING})  # any of them: the engine is scraped
+
+
 def observe(
     workloads: Sequence[Workload], membership: Membership, samples: Samples, now: datetime
 ) -> list[Observation]:
@@ -278,7 +281,7 @@ class _Reader:
             if isinstance(each, Missing):
                 yield each
         engine = self.workload.engine
-        if isinstance(engine, EngineType) and engine.preallocates and Slot.ENGINE_COUNT not in self.parts.of:
+        if isinstance(engine, EngineType) and engine.preallocates and not ENGINE_SLOTS & set(self.parts.of):
             yield self._missing(Slot.KV_USAGE)
 
 

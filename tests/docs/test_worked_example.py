@@ -1,0 +1,101 @@
+"""docs/explanation/how-it-decides.md: the product gives the figures that its worked example works out by hand."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from gpu_rightsizer import catalogue
+from gpu_rightsizer.domain.decision import Candidate
+from gpu_rightsizer.domain.need import DemandTail, Hazard, OverheadSource, PreallocatedMemory
+from gpu_rightsizer.domain.readings import Measured
+from gpu_rightsizer.domain.units import GIB
+from gpu_rightsizer.domain.workload import Objective
+from gpu_rightsizer.domain.world import World
+from gpu_rightsizer.estimate import estimate
+from gpu_rightsizer.estimate.exceedance import exceedance
+from gpu_rightsizer.predict import predict
+from gpu_rightsizer.predict.hazard import configuration_oom
+from gpu_rightsizer.predict.roofline import _ETA, _LAYER, SIGMA_ENGINES, SIGMA_FITTED, SIGMA_UNMEASURED
+from tests import builders as make
+from tests.docs.pages import ROOT
+
+PAGE = " ".join((ROOT / "docs/explanation/how-it-decides.md").read_text().split())
+CATALOGUE = catalogue.load()
+HERE, THERE = CATALOGUE.instances["p5.48xlarge"], CATALOGUE.instances["g6e.xlarge"]
+RATE, PROMPT, OUTPUT = 118.0 / 180, 699.5, 180.0
+
+
+def example() -> World:
+    """The workload of the table, at its peak all the time."""
+    seen = make.observation(
+        kv_demand=make.flat(6800.0), running=make.flat(5.0), prompt_rate=make.flat(RATE * PROMPT),
+        generation_rate=make.flat(RATE * OUTPUT), requests=make.flat(RATE * 3600), tpot=make.flat(0.009),
+        kv_pool=Measured(440864.0), fb_total=Measured(79.11 * GIB), fb_used=make.flat(71.2 * GIB),
+        prompt_tokens=Measured(PROMPT), output_tokens=Measured(OUTPUT),
+    )  # fmt: skip
+    return make.world(
+        seen,
+        on=HERE,
+        model=CATALOGUE.models["meta-llama/Llama-3.1-8B-Instruct"],
+        engine_settings=make.settings(max_model_len=16384, max_num_seqs=1024, max_num_batched_tokens=8192),
+        objective=Objective(1.0, 0.075, 0.999, 0.01, timedelta(days=30), Decimal(2000)),
+    )
+
+
+@pytest.fixture(scope="module")
+def on_l40s() -> Candidate:
+    world = example()
+    (candidates,) = predict([world], estimate([world], make.NOW), [HERE, THERE])
+    return next(each for each in candidates if each.configuration.instance is THERE)
+
+
+def said(text: str) -> None:
+    assert text in PAGE, text
+
+
+def test_the_memory_of_the_example(on_l40s: Candidate) -> None:
+    world = example()
+    memory = estimate([world], make.NOW)[0].memory
+    assert isinstance(memory, PreallocatedMemory)
+    assert memory.overhead_source is OverheadSource.SOLVED
+    there = on_l40s.prediction
+
+    said(f"W = 8.03e9 x 2 bytes = {memory.weights / GIB:.2f} GiB")
+    said(f"= {memory.kv_bytes_per_token:,.0f} bytes")
+    said(f"= {memory.overhead / GIB:.2f} GiB, give or take {memory.overhead_error / GIB:.1f}")
+    said(f"= {(there.memory_available or 0) / GIB:.2f} GiB can be used")
+    said(f"= {int((there.kv_capacity_tokens or 0) // 100 * 100):,} tokens, more than the longest request")
+    said(f"= {(there.memory_need or 0) / GIB:.1f} GiB of 39.7")
+    said(f"= {int((there.kv_demand_tokens or 0) // 100 * 100):,} tokens, 3.24 GiB")
+
+
+def test_the_speed_of_the_example(on_l40s: Candidate) -> None:
+    there = on_l40s.prediction
+
+    said(f"= {(there.tpot or 0) * 1e3:.1f} ms. Its bound, with sigma {SIGMA_UNMEASURED}")
+    said(f"x 1.509 = {(there.tpot_bound or 0) * 1e3:.1f} ms")
+    assert on_l40s.holds
+
+
+def test_the_risk_of_the_example() -> None:
+    one_point = DemandTail(
+        peak=1.0, seasonal=np.ones(12), threshold=0.0, shape=np.array([0.1]), scale=np.array([0.3]),
+        weight=np.ones(1), exceedances=12.5, exposure_hours=336.0, cap=None,
+    )  # fmt: skip
+    at_two, at_five = exceedance(one_point, [2.0, 5.0], 720.0)
+    said(f"^-12.5 = {at_two:.0%}".replace("%", " %"))
+    said(f"at 5 above it, {at_five * 100:.2f} %")
+
+    quiet = configuration_oom(Hazard(60 + 13.6, ()), np.array([48e9]), {}, 30.0)
+    said(f"^-0.2 = {quiet[0] * 100:.1f} %")
+
+
+def test_the_constants_of_the_speed_model_are_those_of_the_code() -> None:
+    for name, eta, layer in zip(("vLLM", "TensorRT-LLM", "any other"), _ETA, _LAYER, strict=True):
+        said(f"| {name} | {', '.join(f'{x:.2f}' for x in eta)} | {', '.join(f'{x * 1e6:.0f}' for x in layer)} |")
+    assert re.search(rf"sigma = {SIGMA_FITTED:.2f} .*, {SIGMA_ENGINES} for .* and {SIGMA_UNMEASURED} on all", PAGE)
