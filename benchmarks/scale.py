@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SIZES = (10, 100, 1000)
 STEP_S = 240.0  # at most 300, the window of the token rates
-AHEAD_S = 1800.0  # samples beyond the history, pushed as their time comes
+AHEAD_S = 7200.0  # samples beyond the history, pushed as their time comes
 BRIDGE_SECONDS = 20.0
 DISTINCT = 10  # twins that are simulated; the others are copies of them under other names
 FIRST_SEED = 3000

@@ -30,8 +30,10 @@ def record(folder: Path) -> int:
     began = time.monotonic()
     code = subprocess.run([sys.executable, "-m", "testbed.demo", "--record", folder], cwd=ROOT, check=False).returncode
     took = time.monotonic() - began
-    text = f"The run recorded above took {took:.0f} s from `make demo` to its last line, on a machine with "
-    (folder / f"{TOOK}.txt").write_text(f"{text}{os.cpu_count()} cores on which everything was built before.\n")
+    (folder / f"{TOOK}.txt").write_text(
+        f"The run recorded above took {took:.0f} s on {os.cpu_count()} cores (load average {os.getloadavg()[1]:.0f}), "
+        f"with everything built before.\n"
+    )
     return code
 
 

@@ -18,6 +18,7 @@ from gpu_rightsizer.domain.workload import Objective
 from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.estimate.exceedance import exceedance
+from gpu_rightsizer.observe.queries import LATENCY_DAYS, WINDOW_SECONDS
 from gpu_rightsizer.predict import predict
 from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.roofline import _ETA, _LAYER, SIGMA_ENGINES, SIGMA_FITTED, SIGMA_UNMEASURED
@@ -93,6 +94,10 @@ def test_the_risk_of_the_example() -> None:
 
     quiet = configuration_oom(Hazard(60 + 13.6, ()), np.array([48e9]), {}, 30.0)
     said(f"^-0.2 = {quiet[0] * 100:.1f} %")
+
+
+def test_how_far_it_looks_back_is_that_of_the_queries() -> None:
+    said(f"The last {WINDOW_SECONDS // 86_400} days in blocks of one hour (latencies: {LATENCY_DAYS} days)")
 
 
 def test_the_constants_of_the_speed_model_are_those_of_the_code() -> None:

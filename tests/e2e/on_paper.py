@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from gpu_rightsizer.observe.queries import QUERIES
 from testbed import manifests
 from testbed.cluster.base import Object
 from testbed.remote_write import STALE, Series
-from testbed.twin.deployment import TwinRun, TwinSpec
+from testbed.twin.deployment import TwinRun, TwinSpec, simulate
 from testbed.twin.identity import Pod, letters
 from testbed.twin.knobs import Knobs
 from testbed.twin.series import history
@@ -44,6 +45,12 @@ Change = Callable[[list[Series]], list[Series]]
 Shown = tuple[tuple[float, Knobs], ...]
 
 
+@cache
+def lived(spec: TwinSpec) -> TwinRun:
+    """Each life is lived once, however often it is shown."""
+    return simulate(spec, live_span_s=60.0)
+
+
 def nothing(series: list[Series]) -> list[Series]:
     """Changes nothing."""
     return series
@@ -57,7 +64,7 @@ class Situation:
     """
 
     name: str
-    run: TwinRun
+    spec: TwinSpec
     shown: Shown = ((EVER, Knobs()),)
     change: Change = nothing
     step_s: float = STEP_S
@@ -65,7 +72,7 @@ class Situation:
     @property
     def twin(self) -> TwinSpec:
         """In a namespace of its own."""
-        return replace(self.run.spec, namespace=self.name)
+        return replace(self.spec, namespace=self.name)
 
     @property
     def replica_set(self) -> str:
@@ -95,7 +102,7 @@ class Situation:
 
     def _laid(self, knobs: Knobs) -> list[Series]:
         own = replace(knobs, engine_job=f"vllm-{self.name}", dcgm_job=f"dcgm-{self.name}", idle_devices=False)
-        run = replace(self.run, spec=replace(self.twin, knobs=own))
+        run = replace(lived(self.spec), spec=replace(self.twin, knobs=own))
         laid = history(run, NOW.timestamp(), self.pods, step_s=self.step_s)
         return [each for each in laid if name_of(each) in TOLD and not name_of(each).endswith(BUCKETS)]
 

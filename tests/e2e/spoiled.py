@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from testbed.remote_write import Series
 from testbed.twin.arrivals import Diurnal, Family, Lengths
-from testbed.twin.deployment import TwinRun, TwinSpec, simulate
+from testbed.twin.deployment import TwinSpec
 from testbed.twin.judge import Objective
 from testbed.twin.knobs import Knobs
 from testbed.twin.physics import EngineArgs
@@ -52,24 +51,18 @@ IMAGES = TwinSpec(
 )  # fmt: skip
 
 
-@cache
-def lived(spec: TwinSpec) -> TwinRun:
-    """Each life is lived once, however often it is shown."""
-    return simulate(spec, live_span_s=60.0)
-
-
 def llm(
     name: str, change: Change = nothing, *, spec: TwinSpec = LLM, shown: Shown = (), step_s: float = STEP_S,
     **knobs: object,
 ) -> Situation:  # fmt: skip
     """A preallocating engine, shown with those knobs all the time."""
     all_the_time = ((EVER, replace(spec.knobs, **knobs)),)  # type: ignore[arg-type]  # the names are the knobs'
-    return Situation(name, lived(spec), shown or all_the_time, change, step_s)
+    return Situation(name, spec, shown or all_the_time, change, step_s)
 
 
 def images(name: str, change: Change = nothing, *, shown: Shown = (), **knobs: object) -> Situation:
     """An engine that does not preallocate, seen by DCGM alone."""
-    return llm(name, change, spec=IMAGES, shown=shown, **knobs)
+    return llm(name, change, spec=IMAGES, shown=shown or ((EVER, replace(IMAGES.knobs, **knobs)),))  # type: ignore[arg-type]
 
 
 def restarted(name: str, *at_days: float) -> Situation:

@@ -178,7 +178,7 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
     if isinstance(main, BlockSeries) and coverage < LEAST_COVERAGE:
         yield found(Code.METRICS_INCOMPLETE, coverage=coverage, needed=LEAST_COVERAGE)
     if observation.newest is not None and now - observation.newest > _STALE:
-        yield found(Code.METRICS_MISSING, signal=_main_signal(observation), why=MissingReason.STALE.value)
+        yield _gap(Missing(_main_signal(observation), MissingReason.STALE))
     else:
         yield from _ended(observation, now, engine_seen=engine_seen)
     yield from _contradictions(observation)
@@ -203,11 +203,11 @@ def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Ite
         if isinstance(history, BlockSeries) and history.known().any():
             end = int(history.times()[history.known()][-1]) + history.block
             if now.timestamp() - end > _ENDED.total_seconds():
-                yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.STALE.value)
+                yield _gap(Missing(signal, MissingReason.STALE))
 
 
 def _contradictions(observation: Observation) -> Iterator[Finding]:
-    """What cannot be at once in more than a tenth of the time: sequences without KV, work without memory or requests."""
+    """What cannot be at once in more than a tenth of the time: sequences without KV, work without memory."""
     running, used = observation.running, observation.fb_used
     if isinstance(used, BlockSeries):
         activity = aligned(observation.gpu_activity, used)
@@ -256,8 +256,8 @@ def _gap(missing: Missing) -> Finding:
             return found(Code.METRICS_MISSING, signal=signal, why=why, detail=missing.detail)
 
 
-def _main_signal(observation: Observation) -> str:
-    return (Signal.KV_DEMAND if isinstance(observation.kv_demand, BlockSeries) else Signal.FB_USED).value
+def _main_signal(observation: Observation) -> Signal:
+    return Signal.KV_DEMAND if isinstance(observation.kv_demand, BlockSeries) else Signal.FB_USED
 
 
 def _main(observation: Observation) -> History:
