@@ -23,6 +23,7 @@ from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.observe.fleet import membership_of, read_workloads
 from gpu_rightsizer.observe.inventory import build_inventory
 from gpu_rightsizer.observe.queries import QUERIES
+from gpu_rightsizer.ports import Answer, Metrics, Unavailable
 from testbed import manifests
 from testbed.cluster.base import Object
 from testbed.remote_write import STALE, Series
@@ -179,6 +180,33 @@ class Onlooker:
         worlds = [World(*pair) for pair in zip(workloads, observations, strict=True)]
         evaluations = evaluate(worlds, inventory.classes, at)
         return {each.world.workload.key.namespace: each for each in evaluations}
+
+
+@dataclass(slots=True)
+class Flaky:
+    """A store of which the queries named in `failing` fail and those in `warning` answer in part."""
+
+    metrics: Metrics
+    failing: set[str] = field(default_factory=set)
+    warning: set[str] = field(default_factory=set)
+
+    async def instant(self, promql: str, at: datetime) -> Answer:
+        """As the port has it."""
+        return self._spoiled(promql, await self.metrics.instant(promql, at))
+
+    async def between(self, promql: str, start: datetime, end: datetime, step_seconds: int) -> Answer:
+        """As the port has it."""
+        return self._spoiled(promql, await self.metrics.between(promql, start, end, step_seconds))
+
+    async def server_time(self) -> datetime:
+        """As the port has it."""
+        return await self.metrics.server_time()
+
+    def _spoiled(self, promql: str, answer: Answer) -> Answer:
+        names = {query.name for query in QUERIES if f'"{query.parts[0].slot}|' in promql}
+        if names & self.failing:
+            raise Unavailable("the store is restarting")
+        return Answer(answer.series[::2], ("a store did not answer",)) if names & self.warning else answer
 
 
 # -- series ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -21,15 +21,17 @@ from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.readings import BlockSeries
 from gpu_rightsizer.domain.world import Evaluation
 from gpu_rightsizer.observe.queries import QUERIES
-from gpu_rightsizer.ports import Answer, Metrics, Unavailable
+from gpu_rightsizer.ports import Metrics
 from testbed.prometheus import PrometheusServer
+from testbed.twin.fleet import holds_on
 from testbed.twin.knobs import DcgmLabels, Knobs, MetricNames
-from tests.e2e.on_paper import DAY, EVER, HOUR, NOW, SPAN, Onlooker, Situation, moment
+from tests.e2e.on_paper import DAY, EVER, HOUR, NOW, SPAN, Flaky, Onlooker, Situation, moment
 from tests.e2e.spoiled import (
     FB_USED,
     FINISHED,
     IMAGES,
     KV,
+    LLM,
     POOL,
     RUNNING,
     TOKENS,
@@ -110,7 +112,6 @@ HARMLESS = [
     llm("two-prometheis", beside(labelled(prometheus_replica="b"), labelled(prometheus_replica="a"))),
     llm("two-jobs", beside(of_another_job)),
     llm("every-minute", step_s=60.0),
-    llm("every-3-minutes", step_s=180.0),
     images("blank-seldom", sentinel_share=SENTINEL_SELDOM),
 ]
 
@@ -176,6 +177,7 @@ LASTING = [
     (llm("young-store", beginning(SPAN - 3 * DAY)), Reason(Code.HISTORY_TOO_SHORT)),
 ]
 
+SELDOM = [llm(f"every-{minutes}-minutes", step_s=60.0 * minutes) for minutes in (3, 5)]
 DCGM_ALONE = llm("dcgm-alone", engine_metrics=False)
 ELSEWHERE = llm("matched", beside(lambda each: labelled(cluster="b")(idler_elsewhere(each)), labelled(cluster="a")))
 
@@ -191,6 +193,7 @@ FLEET = [
     *CLEAN.values(),
     *HARMLESS,
     *(each for each, _ in (*PASSING, *LASTING, *KNOWN)),
+    *SELDOM,
     DCGM_ALONE,
     ELSEWHERE,
 ]
@@ -282,9 +285,18 @@ def test_nan_is_named_as_what_it_is(looks: Looks, situation: Situation, reason: 
     assert reason.is_among(looks.later[situation.name])
 
 
-@pytest.mark.xfail(strict=False, reason="whether there are engine metrics is judged by num_requests_running alone")
 def test_a_metric_that_is_there_is_not_said_to_be_missing(looks: Looks) -> None:
     assert not missing("KvUsage", "NoSeries").is_among(looks.later[NO_RUNNING.name])
+
+
+@pytest.mark.parametrize("situation", SELDOM, ids=lambda each: each.name)
+def test_seldom_scrapes_see_less_and_still_propose_what_holds(looks: Looks, situation: Situation) -> None:
+    """Peaks between scrapes stay unseen, so the class may be another one than that of dense scrapes."""
+    for look in (looks.amid, looks.later):
+        action, instance_class, accelerators = proposal(look[situation.name])
+        assert action in (Action.RESIZE, Action.UNKNOWN)
+        if action is Action.RESIZE:
+            assert holds_on(LLM, instance_class, accelerators).ok
 
 
 def test_dcgm_alone_gives_no_device_less_memory(looks: Looks) -> None:
@@ -297,33 +309,6 @@ def test_dcgm_alone_gives_no_device_less_memory(looks: Looks) -> None:
 
 
 # -- one of two clusters in the store, and queries that fail -----------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Flaky:
-    """A store of which the queries named in `failing` fail and those in `warning` answer in part."""
-
-    metrics: Metrics
-    failing: set[str] = field(default_factory=set)
-    warning: set[str] = field(default_factory=set)
-
-    async def instant(self, promql: str, at: datetime) -> Answer:
-        """As the port has it."""
-        return self._spoiled(promql, await self.metrics.instant(promql, at))
-
-    async def between(self, promql: str, start: datetime, end: datetime, step_seconds: int) -> Answer:
-        """As the port has it."""
-        return self._spoiled(promql, await self.metrics.between(promql, start, end, step_seconds))
-
-    async def server_time(self) -> datetime:
-        """As the port has it."""
-        return await self.metrics.server_time()
-
-    def _spoiled(self, promql: str, answer: Answer) -> Answer:
-        names = {query.name for query in QUERIES if f'"{query.parts[0].slot}|' in promql}
-        if names & self.failing:
-            raise Unavailable("the store is restarting")
-        return Answer(answer.series[::2], ("a store did not answer",)) if names & self.warning else answer
 
 
 @pytest.fixture
