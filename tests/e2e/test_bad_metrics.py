@@ -269,17 +269,15 @@ def test_a_lasting_fault_is_named_and_shrinks_nothing(looks: Looks, situation: S
         assert reason.is_among(look), look.decision.reasons
 
 
-@pytest.mark.xfail(strict=False, reason="NaN counts as seen; live pods of another cluster are taken for our past")
 @pytest.mark.parametrize(("situation", "reason"), named(KNOWN))
 def test_known_bugs(looks: Looks, situation: Situation, reason: Reason) -> None:
     assert proposal(looks.later[situation.name])[0] is Action.UNKNOWN
     assert reason.is_among(looks.later[situation.name])
 
 
-@pytest.mark.xfail(strict=False, reason="figures that are NaN are told as absent series")
 @pytest.mark.parametrize(
     ("situation", "reason"),
-    named([(ALL_NAN, missing("KvDemand", "Invalid")), (FB_NAN, missing("FramebufferUsed", "Invalid"))]),
+    named([(ALL_NAN, missing("KvUsage", "Invalid")), (FB_NAN, missing("FramebufferUsed", "Invalid"))]),
 )
 def test_nan_is_named_as_what_it_is(looks: Looks, situation: Situation, reason: Reason) -> None:
     assert reason.is_among(looks.later[situation.name])
@@ -344,9 +342,7 @@ def test_with_the_matcher_of_a_cluster_that_is_not_there_nothing_is_known(flaky:
     assert missing("FramebufferUsed", "NoSeries").is_among(seen)
 
 
-COVERAGE_FAILS = pytest.param(
-    "coverage", marks=pytest.mark.xfail(strict=False, reason="named by the framebuffer, which nobody asks about then")
-)
+COVERAGE_FAILS = "coverage"
 
 
 @pytest.mark.parametrize("query", ["engine", "tokens", "requests", "pool", COVERAGE_FAILS, "now"])

@@ -153,6 +153,11 @@ def _peak(series: Scraped, at: float) -> float | None:
     return float(real.max()) if len(real) else float("nan")
 
 
+def _sum(series: Scraped, at: float) -> float | None:
+    _, values = series.within(at - BLOCK_SECONDS, at)
+    return float(values.sum()) if len(values) else None
+
+
 def _count(seconds: int) -> Callable[[Scraped, float], float | None]:
     def count(series: Scraped, at: float) -> float | None:
         times, _ = series.within(at - seconds, at)
@@ -269,6 +274,7 @@ FIGURES: Mapping[How, _OfPart] = {
     How.RATE: _highest_rate,
     How.INCREASE: _adding(_increase),
     How.P95: _p95,
+    How.SUM: _folding(_sum),
     How.COUNT: _folding(_count(BLOCK_SECONDS)),
     How.COUNT_NOW: _folding(_count(UP_SECONDS)),
     How.NEWEST: _folding(_time),

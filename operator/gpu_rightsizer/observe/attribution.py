@@ -42,7 +42,7 @@ class Parts:
     metrics: dict[Slot, set[str]] = field(default_factory=dict)
     jobs: dict[Slot, dict[str, set[str]]] = field(default_factory=dict)  # by counting slot and pod: who scrapes it
     schemes: dict[str, set[str]] = field(default_factory=dict)  # "engine", "device", "host": which label named the pod
-    clusters: set[str] = field(default_factory=set)
+    clusters: dict[str, set[str]] = field(default_factory=dict)  # exporter -> values of the label, "" for none
     invalid: dict[Slot, int] = field(default_factory=dict)  # figures dropped: infinite, negative, blank, above 100 %
 
 
@@ -59,7 +59,7 @@ class Attributed:
 
 DEVICE_SLOTS = frozenset(
     {
-        Slot.FB_USED, Slot.GPU_ACTIVITY, Slot.DRAM_ACTIVITY, Slot.DEVICE_COUNT,
+        Slot.FB_USED, Slot.GPU_ACTIVITY, Slot.DRAM_ACTIVITY, Slot.DEVICE_COUNT, Slot.DEVICE_SUM,
         Slot.DEVICE_NEWEST, Slot.FB_USED_NOW, Slot.FB_FREE_NOW,
     }
 )  # fmt: skip
@@ -148,8 +148,7 @@ def _add(
         parts.invalid[slot] = parts.invalid.get(slot, 0) + dropped
     parts.metrics.setdefault(slot, set()).add(metric)
     parts.schemes.setdefault(_exporter(slot), set()).add(scheme)
-    if "cluster" in labels:
-        parts.clusters.add(labels["cluster"])
+    parts.clusters.setdefault(_exporter(slot), set()).add(labels.get("cluster", ""))
     if slot in COUNTS:
         parts.jobs.setdefault(slot, {}).setdefault(pod, set()).add(labels.get("job", ""))
     rest = frozenset((name, value) for name, value in labels.items() if name not in POD_LABELS)

@@ -31,6 +31,7 @@ class Presence:
     expected: int
     device_stale: bool
     devices: int | None
+    strangers: int  # pods with samples of this moment that the cluster does not have
 
 
 def presence(workload: Workload, parts: Parts, home: Attributed, samples: Samples, now: datetime) -> Presence:
@@ -47,6 +48,7 @@ def presence(workload: Workload, parts: Parts, home: Attributed, samples: Sample
         expected=len(due),
         device_stale=max(_newest(parts, Slot.DEVICE_NEWEST).values(), default=0.0) < oldest,
         devices=_fewest_devices(parts, oldest, {pod.name for pod in due}),
+        strangers=_strangers(workload, times, now.timestamp() - _interval(parts, home)),
     )
 
 
@@ -81,6 +83,12 @@ def _interval(parts: Parts, home: Attributed) -> float:
     jobs = {job for by_pod in parts.jobs.values() for jobs in by_pod.values() for job in jobs}
     counts = [home.scrapes_now[job] for job in jobs if home.scrapes_now.get(job, 0) > 0]
     return UP_SECONDS / min(counts) if counts else USUAL_INTERVAL_S
+
+
+def _strangers(workload: Workload, times: dict[str, float], moment: float) -> int:
+    """Within one scrape interval: a pod of ours that was just deleted has no sample as new for long."""
+    ours = {pod.name for pod in workload.pods}
+    return sum(when >= moment and pod not in ours for pod, when in times.items())
 
 
 def _fewest_devices(parts: Parts, oldest: float, pods: set[str]) -> int | None:

@@ -38,6 +38,9 @@ class Slot(StrEnum):
     HOST_CPU = "cpu"  # cores
     ENGINE_COUNT = "engines"  # samples in the block
     DEVICE_COUNT = "devices"
+    ENGINE_SUM = "enginesum"  # NaN as soon as one sample of the block is: counts and peaks pass over it
+    DEVICE_SUM = "devicesum"
+    KV_SUM = "kvsum"
     HOST_COUNT = "hosts"
     UP_COUNT = "up"
     UP_NOW = "upnow"  # samples in the last UP_SECONDS
@@ -60,6 +63,7 @@ class How(StrEnum):
     INCREASE = "sum by ({by}) (max by ({by}, {within}) (increase({of}[{block}])))"
     P95 = "histogram_quantile(0.95, sum by ({by}, le) (rate({of}[{block}])))"
     COUNT = "max by ({by}) (count_over_time({of}[{block}]))"
+    SUM = "max by ({by}) (sum_over_time({of}[{block}]))"
     COUNT_NOW = "max by ({by}) (count_over_time({of}[{up}]))"
     NEWEST = "max by ({by}) (timestamp({of}))"
     LAST = "max by ({by}) ({of})"
@@ -275,6 +279,15 @@ QUERIES: tuple[Query, ...] = (
                 of_every_pod=True,
             ),
             Part(Slot.UP_COUNT, How.COUNT, ("up",), by=("cluster", "job")),
+        ),
+        weight=12,
+    ),
+    Query(
+        "numbers",
+        (
+            Part(Slot.ENGINE_SUM, How.SUM, ("vllm:num_requests_running",)),
+            Part(Slot.KV_SUM, How.SUM, ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")),
+            Part(Slot.DEVICE_SUM, How.SUM, ("DCGM_FI_DEV_FB_USED",)),
         ),
         weight=12,
     ),

@@ -41,9 +41,10 @@ SLOT_QUERY = {
     Slot.PROMPT_SUM: "requests", Slot.OUTPUT_SUM: "requests", Slot.TTFT: "ttft", Slot.TPOT: "tpot", Slot.POOL: "pool",
     Slot.FB_USED: "device", Slot.GPU_ACTIVITY: "device", Slot.DRAM_ACTIVITY: "device", Slot.HOST_MEMORY: "host",
     Slot.HOST_CPU: "host", Slot.ENGINE_COUNT: "coverage", Slot.DEVICE_COUNT: "coverage", Slot.HOST_COUNT: "coverage",
+    Slot.ENGINE_SUM: "numbers", Slot.DEVICE_SUM: "numbers", Slot.KV_SUM: "numbers",
     Slot.ENGINE_NEWEST: "now", Slot.DEVICE_NEWEST: "now", Slot.FB_USED_NOW: "now", Slot.FB_FREE_NOW: "now",
 }  # fmt: skip
-FEED_ALL = frozenset({"coverage", "now"})
+FEED_ALL = frozenset({"coverage", "numbers", "now"})
 SLOT_SIGNAL = {
     Slot.KV_USAGE: Signal.KV_USAGE, Slot.RUNNING: Signal.RUNNING, Slot.WAITING: Signal.WAITING,
     Slot.PROMPT_RATE: Signal.PROMPT_RATE, Slot.GENERATION_RATE: Signal.GENERATION_RATE,
@@ -54,6 +55,7 @@ SLOT_SIGNAL = {
 }  # fmt: skip
 
 
+SUMS = {Slot.ENGINE_COUNT: Slot.ENGINE_SUM, Slot.DEVICE_COUNT: Slot.DEVICE_SUM}
 ENGINE_SLOTS = frozenset({Slot.ENGINE_COUNT, Slot.KV_USAGE, Slot.RUNNING})  # any of them: the engine is scraped
 
 
@@ -214,7 +216,26 @@ class _Reader:
             return None
         jobs = self.parts.jobs.get(slot, {})
         expected = [self._due(counts, jobs.get(pod, set())) for pod, counts in pods.items()]
-        return share_seen(np.stack(list(pods.values())), np.stack(expected))
+        real = [np.where(self._spoiled(slot, pod, counts), 0.0, counts) for pod, counts in pods.items()]
+        return share_seen(np.stack(real), np.stack(expected))
+
+    def _spoiled(self, slot: Slot, pod: str, counts: Figures) -> NDArray[np.bool_]:
+        """Blocks in which a sample is NaN: what the others say is no picture of the block.
+
+        The metric that is counted has a sum wherever it has a real sample at all; the KV pool's share may be absent.
+        """
+        if slot not in SUMS or SLOT_QUERY[SUMS[slot]] in self.samples.failed:
+            return np.zeros(len(counts), dtype=bool)
+        own = self.parts.of.get(SUMS[slot], {}).get(pod)
+        spoiled = np.isnan(_largest(own)) if own else np.ones(len(counts), dtype=bool)
+        usage = self.parts.of.get(Slot.KV_SUM, {}).get(pod) if slot is Slot.ENGINE_COUNT else None
+        return (spoiled | np.isnan(_largest(usage)) if usage else spoiled) & (counts > 0)
+
+    def _spoiled_share(self, slot: Slot) -> float:
+        """Of the blocks that have samples of a pod, over all pods."""
+        pods = self._pods(slot)
+        there = sum(int((counts > 0).sum()) for counts in pods.values())
+        return sum(int(self._spoiled(slot, pod, counts).sum()) for pod, counts in pods.items()) / max(there, 1)
 
     def _due(self, counts: Figures, jobs: set[str]) -> Figures:
         """Scrapes due of one pod: by its job's `up`, else as many as there usually were of itself."""
@@ -233,7 +254,8 @@ class _Reader:
     def _problems(self, engine: Figures | None, device: Figures | None, seen: Presence) -> Iterator[Missing]:
         """Worst first."""
         yield from self._workload_problems()
-        main = Signal.KV_DEMAND if engine is not None else Signal.FB_USED
+        scraped = engine is not None or Slot.KV_USAGE in self.parts.of
+        main = Signal.KV_DEMAND if scraped else Signal.FB_USED
         yield from self._source_problems(main)
         if engine is None and device is None:
             yield self._missing_main(main)
@@ -241,8 +263,7 @@ class _Reader:
             yield Missing(main, MissingReason.STALE)
         if 0 < seen.seen < seen.expected:
             yield Missing(main, MissingReason.PARTIAL, f"{seen.seen}/{seen.expected} pods")
-        if len(self.parts.clusters) > 1:
-            yield Missing(main, MissingReason.CONTRADICTORY, f"clusters {', '.join(sorted(self.parts.clusters))}")
+        yield from self._foreign_problems(main, seen)
         if shares_a_device(self.workload, self.home):
             yield Missing(main, MissingReason.SHARED)
         yield from self._device_problems(engine, device, seen)
@@ -268,8 +289,20 @@ class _Reader:
         if seen.devices is not None and seen.devices < asked:
             yield Missing(Signal.FB_USED, MissingReason.PARTIAL, f"{seen.devices}/{asked} devices")
 
+    def _foreign_problems(self, main: Signal, seen: Presence) -> Iterator[Missing]:
+        """Series of another cluster's pods of the same names, told by a label or by pods that nobody here has."""
+        for clusters in self.parts.clusters.values():
+            if len(clusters) > 1:
+                names = ", ".join(name or "no name" for name in sorted(clusters))
+                yield Missing(main, MissingReason.CONTRADICTORY, f"clusters {names}")
+        if seen.strangers:
+            yield Missing(main, MissingReason.CONTRADICTORY, f"{seen.strangers} live pods that are not of this cluster")
+
     def _invalid_problems(self) -> Iterator[Missing]:
         """Signals of which so many figures were impossible that the rest is no picture."""
+        for counted, signal in ((Slot.ENGINE_COUNT, Signal.KV_USAGE), (Slot.DEVICE_COUNT, Signal.FB_USED)):
+            if (share := self._spoiled_share(counted)) > MOST_INVALID:
+                yield Missing(signal, MissingReason.INVALID, f"NaN in {share:.0%} of the hours")
         for slot, dropped in sorted(self.parts.invalid.items()):
             tracks = [values for series in self.parts.of[slot].values() for values in series.values()]
             figures = dropped + sum(int(np.isfinite(values).sum()) for values in tracks)
