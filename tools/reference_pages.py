@@ -34,6 +34,7 @@ HOW: Final = {
     How.INCREASE: "the increase over the block",
     How.P95: "the 95th percentile of the block, from the histogram's buckets",
     How.COUNT: "the number of samples in the block",
+    How.SUM: "the sum over the block: NaN as soon as one sample is",
     How.COUNT_NOW: f"the number of samples in the last {UP_SECONDS} s",
     How.NEWEST: "the time of the newest sample",
     How.LAST: "the newest sample",

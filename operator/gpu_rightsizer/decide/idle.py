@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -25,6 +26,7 @@ _NO_MATTER: Final = frozenset(
     {Code.HISTORY_TOO_SHORT, Code.ENGINE_METRICS_NEEDED, Code.MODEL_UNKNOWN, Code.SETTINGS_UNREAD}
 )
 _DAY: Final = timedelta(days=1)
+_WINDOW: Final = timedelta(minutes=10)  # in which objectives are judged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +45,7 @@ def parking(situation: Situation) -> Parking | None:
     if current is None or current.hourly is None or idleness.idle_for is None or idleness.idle_share is None:
         return None
     after = parks_after(rules)
-    if idleness.idle_for < after or not situation.workload.replicas:
+    if idleness.idle_for < after or not situation.workload.replicas or _breaks_the_objective(situation):
         return None
     hourly = current.hourly * _running_share(idleness.idle_share, idleness.wakes_per_day, rules)
     target = replace(
@@ -60,6 +62,19 @@ def parks_after(rules: ScaleToZeroRules) -> timedelta:
     (Karlin et al. 1988): tau = B / price, here the length of a start times `COLD_STARTS_WORTH`.
     """
     return max(rules.idle_after, rules.cold_start * COLD_STARTS_WORTH)
+
+
+def _breaks_the_objective(situation: Situation) -> bool:
+    """Whether the callers who wait for a start would be more than the objective allows to wait.
+
+    A wake spoils the windows that its start lasts, at least one, out of those with any work (10 minutes each).
+    """
+    idleness, workload = situation.need.idleness, situation.workload
+    if not idleness.wakes_per_day or idleness.idle_share is None:
+        return False
+    spoiled = idleness.wakes_per_day * max(1, math.ceil(workload.scale_to_zero.cold_start / _WINDOW))
+    busy = max((1.0 - idleness.idle_share) * (_DAY / _WINDOW), spoiled)
+    return spoiled / busy > 1.0 - workload.objective.attainment
 
 
 def _running_share(idle_share: float, wakes_per_day: float | None, rules: ScaleToZeroRules) -> Decimal:

@@ -30,6 +30,8 @@ OUTGROWN: Final = frozenset(
     {Code.MEMORY_TOO_SMALL, Code.MEMORY_RISK, Code.TPOT_TOO_SLOW, Code.TTFT_TOO_SLOW, Code.OVERLOADED}
 )
 
+LIKELY = 0.5  # within the horizon
+
 
 def decide(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Decision:
     """What should be done, with every reason. The same facts in any order give the same decision.
@@ -45,7 +47,13 @@ def decide(workload: Workload, need: Need, candidates: Sequence[Candidate], now:
 
 def _is_under_sized(here: Situation) -> bool:
     failures = here.current.failures if here.current else ()
-    return bool(here.need.symptoms) or any(finding.code in OUTGROWN for finding in failures)
+    return bool(here.need.symptoms) or any(one.code in OUTGROWN and _is_likely(one) for one in failures)
+
+
+def _is_likely(failure: Finding) -> bool:
+    """A class that shows no symptom is called too small only where the overload predicted is likelier than not."""
+    probability = dict(failure.facts).get("probability")
+    return not isinstance(probability, float) or probability >= LIKELY
 
 
 def _grow(here: Situation) -> Decision:

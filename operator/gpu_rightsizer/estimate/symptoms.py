@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _RECENT_SECONDS = 3 * 86_400
 _QUEUE_SHARE = 0.2  # of the recent busy blocks
 _QUEUE_LEAST = 0.1  # of the batch: a request that waits for the next step is no queue
+_QUEUE_REQUESTS = 3.0  # one or two at the peak of an hour came at the same moment, no more
 _PREEMPTION_SHARE = 0.02
 _PREEMPTIONS_LEAST = 5
 _JUDGED_REQUESTS = 20
@@ -55,7 +56,7 @@ def _queue(observation: Observation) -> Iterator[Finding]:
         return
     recent = slice(-max(1, _RECENT_SECONDS // waiting.block), None)
     busy = batch[recent] > 0
-    queued = waiting.values[recent] >= np.maximum(1.0, _QUEUE_LEAST * batch[recent])
+    queued = waiting.values[recent] >= np.maximum(_QUEUE_REQUESTS, _QUEUE_LEAST * batch[recent])
     share = float((queued & busy).sum() / busy.sum()) if busy.any() else 0.0
     if share >= _QUEUE_SHARE:
         yield found(Code.QUEUE_STANDS, waiting=waiting.peak(), share=share)
