@@ -138,3 +138,10 @@ def test_a_dearer_class_is_no_answer_to_a_price() -> None:
     here = replace(candidate("g6.xlarge"), hourly=None)
 
     assert decide(HERE, need(), (here, candidate("g6e.xlarge")), NOW).action is Action.UNKNOWN
+
+
+@pytest.mark.parametrize(("probability", "action"), [(0.034, Action.KEEP), (0.6, Action.RESIZE)])
+def test_an_unlikely_overload_without_any_symptom_asks_for_nothing_dearer(probability: float, action: Action) -> None:
+    here = candidate("g6.xlarge", failures=(found(Code.OVERLOADED, probability=probability),))
+
+    assert decide(HERE, need(), (here, candidate("g6e.xlarge")), NOW).action is action

@@ -14,7 +14,7 @@ from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code, found
 from gpu_rightsizer.domain.need import Idleness, IdleState, Need
 from gpu_rightsizer.domain.workload import ScaleToZeroRules
-from tests.builders import NOW, candidate, need, workload
+from tests.builders import NOW, candidate, need, objective, workload
 
 PRESENT, CHEAPER = candidate("p5.48xlarge"), candidate("g6e.xlarge")
 RULES = ScaleToZeroRules(True, timedelta(minutes=30), timedelta(minutes=5))
@@ -118,3 +118,22 @@ def test_an_autoscaler_that_owns_replicas_is_named() -> None:
     decision = decide(owned, idle(), (PRESENT,), NOW)
 
     assert found(Code.AUTOSCALER_OWNS_REPLICAS, owner="ScaledObject/llama") in decision.reasons
+
+
+@pytest.mark.parametrize(
+    ("wakes_per_day", "attainment", "parked"),
+    [
+        (4.0, 0.999, False),  # 4 spoiled windows of 72 busy ones a day: 5.6 %, 0.1 % allowed
+        (4.0, 0.9, True),
+        (0.0, 0.999, True),  # fell silent and was never woken
+    ],
+)
+def test_callers_who_wait_for_a_start_must_stay_within_the_objective(
+    wakes_per_day: float, attainment: float, parked: bool
+) -> None:
+    here = workload(scale_to_zero=RULES, objective=objective(attainment=attainment))
+    quiet = need(idleness=Idleness(IdleState.IDLE, WEEKS, 0.5, wakes_per_day))
+
+    decision = decide(here, quiet, (PRESENT,), NOW)
+
+    assert (decision.action is Action.SCALE_TO_ZERO) is parked
