@@ -46,8 +46,8 @@ _EVIDENCE: Final = {
         "needs: no smaller memory is proposed. Scrape the engine's own `/metrics`."
     ),
     Code.MODEL_UNKNOWN: (
-        "The model is not known[: {model:name}]. Set `spec.model.name`, or `spec.model.parameters` and "
-        "`spec.model.weightDtype`."
+        "The model is not known[: {model:name}]. Set `spec.model.name` to the model of the catalogue that it is or was "
+        "tuned from."
     ),
     Code.ENGINE_UNKNOWN: "The inference engine is not known[: {image:name}]. Set `spec.engine.type`.",
     Code.CLASS_UNKNOWN: (
