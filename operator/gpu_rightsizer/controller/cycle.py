@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.controller.settings import Settings
     from gpu_rightsizer.controller.sight import Sight
     from gpu_rightsizer.controller.translate import Asked
+    from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.domain.world import Evaluation
     from gpu_rightsizer.explain.samples import Sample
@@ -75,9 +76,11 @@ class Cycle:
         self._account(evaluations, written, self.clock.monotonic() - began)
 
     def _judge(self, fleet: _Fleet, worlds: Sequence[World], now: datetime) -> tuple[list[Evaluation], list[Wanted]]:
-        evaluations = evaluate(worlds, fleet.inventory.classes, now)
+        evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now)
+        if faults:
+            self._errors["Evaluation"] = self._errors.get("Evaluation", 0) + len(faults)
         by_uid = {each.world.workload.key.uid: each for each in evaluations}
-        return evaluations, render(fleet.everyone, by_uid, now, self.settings.identity)
+        return evaluations, render(fleet.everyone, by_uid, faults, now, self.settings.identity)
 
     def _account(self, evaluations: Sequence[Evaluation], written: Written, seconds: float) -> None:
         for kind, count in (*written.failures.items(), *self.sight.failures.items()):
@@ -90,6 +93,26 @@ class Cycle:
             "cycle: %d deployments, %d queries, %.1f s; wrote %d statuses, %d annotations, %d events",
             *(len(evaluations), self.sight.queries, seconds, written.statuses, written.annotations, written.events),
         )
+
+
+def _evaluated(
+    worlds: Sequence[World], classes: Sequence[InstanceClass], now: datetime
+) -> tuple[list[Evaluation], dict[str, str]]:
+    """The fleet's evaluations, and by uid what went wrong with those that our own fault keeps from having one."""
+    try:
+        return evaluate(worlds, classes, now), {}
+    except Exception:  # whatever it is: one workload must not silence the others
+        log.exception("the fleet could not be evaluated at once; evaluating one by one")
+    evaluations: list[Evaluation] = []
+    faults: dict[str, str] = {}
+    for world in worlds:
+        try:
+            evaluations += evaluate([world], classes, now)
+        except Exception as error:
+            key = world.workload.key
+            log.exception("%s/%s could not be evaluated", key.namespace, key.name)
+            faults[key.uid] = f"{type(error).__name__}: {error}"[:200]
+    return evaluations, faults
 
 
 def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:

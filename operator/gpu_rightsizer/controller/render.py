@@ -22,20 +22,28 @@ REPORTER = "gpu-rightsizer.dev/operator"
 
 
 def render(
-    everyone: Sequence[Asked], evaluations: Mapping[str, Evaluation], now: datetime, reporter: str
+    everyone: Sequence[Asked],
+    evaluations: Mapping[str, Evaluation],
+    faults: Mapping[str, str],
+    now: datetime,
+    reporter: str,
 ) -> list[Wanted]:
-    """One Wanted per object; `evaluations` by uid, absent for what is Off or cannot be read."""
-    return [_wanted(each, evaluations.get(each.raw["metadata"]["uid"]), now, reporter) for each in everyone]
+    """One Wanted per object; both maps by uid. What has no evaluation is Off, cannot be read, or is our fault."""
+    return [
+        _wanted(each, evaluations.get(uid), faults.get(uid, ""), now, reporter)
+        for each in everyone
+        for uid in (each.raw["metadata"]["uid"],)
+    ]
 
 
-def _wanted(each: Asked, evaluation: Evaluation | None, now: datetime, reporter: str) -> Wanted:
+def _wanted(each: Asked, evaluation: Evaluation | None, fault: str, now: datetime, reporter: str) -> Wanted:
     meta = each.raw["metadata"]
     previous = each.raw.get("status") or None
     if evaluation is not None:
         new = status(evaluation, now, previous)
     else:
-        code = Code.MODE_OFF if each.request is not None else Code.INVALID_SPEC
-        new = status_without_evaluation(code, meta["generation"], now, previous, each.problems)
+        code = Code.EVALUATION_FAILED if fault else Code.MODE_OFF if each.request is not None else Code.INVALID_SPEC
+        new = status_without_evaluation(code, meta["generation"], now, previous, fault or each.problems)
     others = {key: value for key, value in (meta.get("annotations") or {}).items() if key not in OURS}
     taken = sum(len(key.encode()) + len(str(value).encode()) for key, value in others.items())
     events = tuple(_event(each.raw, one, now, reporter) for one in announcements(meta["uid"], new, previous))

@@ -88,6 +88,7 @@ class Code(StrEnum):
     METRICS_COMPLETE = "MetricsComplete"
     RECOMMENDATION_CURRENT = "RecommendationCurrent"
     MODE_OFF = "ModeOff"
+    EVALUATION_FAILED = "EvaluationFailed"  # a fault of ours: the others are evaluated all the same
     INVALID_SPEC = "InvalidSpec"  # the object is stored, but its spec cannot be worked with
 
 

@@ -213,6 +213,7 @@ _CONDITION: Final = {
     Code.RECOMMENDATION_CURRENT: "The recommendation rests on present data.",
     Code.MODE_OFF: "`spec.mode` is `Off`: the workload is not looked at.",
     Code.INVALID_SPEC: "The spec cannot be used[: {problems:problems}].",
+    Code.EVALUATION_FAILED: "The evaluation failed[: {problems:problems}]. Please report it with the operator's log.",
 }
 
 TEMPLATES: Final[Mapping[Code, str]] = MappingProxyType(_EVIDENCE | _REJECTION | _DECISION | _COMPUTED | _CONDITION)

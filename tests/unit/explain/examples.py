@@ -143,6 +143,7 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.OBJECTIVE_MISSED: {"metric": "TTFT", "observed": 2.31, "limit": 1.0, "share": 0.06},
     Code.WAKER_NEEDED: {"owner": "Deployment/llama-8b", "replicas": 2, "cold_start": timedelta(seconds=90)},
     Code.CAVEAT: {"text": "capacity in one zone only"},
+    Code.EVALUATION_FAILED: {"problems": "ValueError: cannot convert float NaN to integer"},
     Code.INVALID_SPEC: {"problems": "`spec.slo.horizon` must be a duration"},
 }
 FINDINGS: Final[Mapping[Code, Finding]] = {code: found(code, **_FACTS.get(code, {})) for code in Code}

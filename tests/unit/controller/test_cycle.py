@@ -1,0 +1,42 @@
+"""One workload that cannot be evaluated must not silence the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpu_rightsizer.controller import cycle
+from gpu_rightsizer.controller.render import render
+from gpu_rightsizer.controller.translate import Asked
+from gpu_rightsizer.evaluate import evaluate
+from tests.builders import NOW, world
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_others_are_evaluated_and_the_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = world(), world()
+
+    def sometimes(worlds: list[object], classes: object, now: object) -> object:
+        if any(each is bad for each in worlds):
+            raise ValueError("cannot convert float NaN to integer")
+        return evaluate(worlds, classes, now)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cycle, "evaluate", sometimes)
+    evaluations, faults = cycle._evaluated([good, bad], [], NOW)
+
+    assert [each.world for each in evaluations] == [good]
+    assert list(faults.values()) == ["ValueError: cannot convert float NaN to integer"]
+
+
+def test_a_fault_takes_the_recommendation_back_and_says_so() -> None:
+    meta = {"name": "a", "namespace": "chat", "uid": "u", "generation": 3, "resourceVersion": "1"}
+    raw = {"metadata": meta, "status": {"recommendation": {"id": "x", "action": "Resize"}}}
+
+    (wanted,) = render([Asked(raw, None)], {}, {"u": "ValueError: boom"}, NOW, "me")
+
+    assert "recommendation" not in wanted.status
+    assert wanted.annotations == {}
+    ready = next(each for each in wanted.status["conditions"] if each["type"] == "Ready")  # type: ignore[attr-defined]
+    assert (ready["status"], ready["reason"]) == ("False", "EvaluationFailed")
+    assert ready["message"] == "The evaluation failed: ValueError: boom. Please report it with the operator's log."
