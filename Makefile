@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit e2e kind kind-node lint fmt generate verify readme bench soak clean
+.PHONY: help setup demo test unit e2e kind kind-node lint fmt generate verify readme bench clean
 
 help: ## list the targets
 	@$(PYTHON) tools/bootstrap.py --help-targets Makefile

@@ -12,11 +12,11 @@ from gpu_rightsizer.api.crd import INFERENCE_DEPLOYMENT
 from gpu_rightsizer.api.narrowing import CAPACITY_TYPES, selects
 from gpu_rightsizer.api.policy import LabelSelector, RightsizingPolicySpec
 from gpu_rightsizer.api.read import read_inference_deployment
-from gpu_rightsizer.api.to_domain import Overrides, Terms, terms
+from gpu_rightsizer.api.to_domain import Terms, terms
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.hardware import Commitment
 from gpu_rightsizer.domain.models import WeightDtype
-from gpu_rightsizer.domain.workload import Mode, Objective, PlacementRules, ScaleToZeroRules, TargetRef
+from gpu_rightsizer.domain.workload import Mode, Objective, Overrides, PlacementRules, ScaleToZeroRules, TargetRef
 from tests.api.documents import document
 from tests.api.schema import fields
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from gpu_rightsizer.api.narrowing import placement_rules
 from gpu_rightsizer.api.units import parse_count, parse_duration, parse_percent, parse_usd
-from gpu_rightsizer.domain.workload import Mode, Objective, PlacementRules, ScaleToZeroRules, TargetRef
+from gpu_rightsizer.domain.workload import Mode, Objective, Overrides, PlacementRules, ScaleToZeroRules, TargetRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from gpu_rightsizer.api.inference_deployment import InferenceDeployment, InferenceDeploymentSpec
     from gpu_rightsizer.api.objective import Percentiles, Slo
     from gpu_rightsizer.api.policy import RightsizingPolicySpec
-    from gpu_rightsizer.domain.engines import EngineType
-    from gpu_rightsizer.domain.models import WeightDtype
 
 T = TypeVar("T", timedelta, Decimal)
 
@@ -52,17 +50,6 @@ ATTAINMENT: Final[Figure[Decimal]] = Figure(lambda slo: slo.attainment, parse_pe
 MAX_OOM_RISK: Final[Figure[Decimal]] = Figure(lambda slo: slo.max_oom_risk, parse_percent, min, "1%")
 HORIZON: Final[Figure[timedelta]] = Figure(lambda slo: slo.horizon, parse_duration, max, "30d")
 OOM_COST: Final[Figure[Decimal]] = Figure(lambda slo: slo.oom_cost, parse_usd, max, "2000")
-
-
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the user states about engine and model; `None` is left to detection."""
-
-    engine: EngineType | None = None
-    model_name: str | None = None
-    parameters: int | None = None
-    weight_dtype: WeightDtype | None = None
-    max_context_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from gpu_rightsizer.api.narrowing import selects
 from gpu_rightsizer.api.read import InvalidSpec, Problem, read_inference_deployment, read_instance_class, read_policy
 from gpu_rightsizer.api.to_domain import terms
 from gpu_rightsizer.domain.workload import Mode, WorkloadKey
-from gpu_rightsizer.observe.configuration import Overrides
 from gpu_rightsizer.observe.fleet import ClusterView, Request
 
 if TYPE_CHECKING:
@@ -74,13 +73,7 @@ def _asked(
             objective=wanted.objective,
             rules=wanted.rules,
             scale_to_zero=wanted.scale_to_zero,
-            overrides=Overrides(
-                engine=wanted.overrides.engine,
-                model_name=wanted.overrides.model_name,
-                parameters=wanted.overrides.parameters,
-                weight_dtype=wanted.overrides.weight_dtype,
-                max_context_length=wanted.overrides.max_context_length,
-            ),
+            overrides=wanted.overrides,
             incidents=tuple(incidents.to_domain(each) for each in remembered),
         ),
     )

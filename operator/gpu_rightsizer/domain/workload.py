@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.engines import EngineSettings, EngineType
     from gpu_rightsizer.domain.hardware import Commitment, InstanceClass
-    from gpu_rightsizer.domain.models import ModelArchitecture
+    from gpu_rightsizer.domain.models import ModelArchitecture, WeightDtype
     from gpu_rightsizer.domain.readings import Missing
     from gpu_rightsizer.domain.units import Bytes, Millicores
 
@@ -76,6 +76,17 @@ class ScaleToZeroRules:
     enabled: bool
     idle_after: timedelta
     cold_start: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the user states about engine and model; None is "read it from the workload"."""
+
+    engine: EngineType | None = None
+    model_name: str | None = None
+    parameters: float | None = None
+    weight_dtype: WeightDtype | None = None
+    max_context_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gpu_rightsizer.domain.engines import EngineSettings, EngineType
 from gpu_rightsizer.domain.models import Confidence, ModelArchitecture, WeightDtype
 from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
-from gpu_rightsizer.domain.workload import PodShape
+from gpu_rightsizer.domain.workload import Overrides, PodShape
 from gpu_rightsizer.observe import manifests, placement
 from gpu_rightsizer.observe.command_line import read_command_line
 from gpu_rightsizer.observe.engine_detection import detect_engine, image_version
@@ -22,15 +22,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.observe.manifests import Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
-    """What the user declared in `spec.engine` and `spec.model`; None is "read it from the workload"."""
-
-    engine: EngineType | None = None
-    model_name: str | None = None
-    parameters: float | None = None
-    weight_dtype: WeightDtype | None = None
-    max_context_length: int | None = None
+NOTHING_STATED = Overrides()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ def read_configuration(
     catalogue: Catalogue,
     *,
     container: str = "",
-    overrides: Overrides = Overrides(),
+    overrides: Overrides = NOTHING_STATED,
     zones: Sequence[str] = (),
 ) -> Configuration:
     """Read a pod spec; what the user declared wins.

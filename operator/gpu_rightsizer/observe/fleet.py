@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.engines import EngineSettings
 from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
-from gpu_rightsizer.domain.workload import Incident, NodeShare, PodRef, TargetRef, Workload
+from gpu_rightsizer.domain.workload import Incident, NodeShare, Overrides, PodRef, TargetRef, Workload
 from gpu_rightsizer.observe import manifests
-from gpu_rightsizer.observe.configuration import Configuration, Overrides, pod_shape, read_configuration
+from gpu_rightsizer.observe.configuration import Configuration, pod_shape, read_configuration
 from gpu_rightsizer.observe.incidents import classify, merged, summary, terminations
 from gpu_rightsizer.observe.membership import Membership, controller_of
 from gpu_rightsizer.observe.node_reading import INSTANCE_TYPE

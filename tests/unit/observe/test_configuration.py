@@ -11,7 +11,8 @@ from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.models import Confidence, ModelArchitecture, WeightDtype
 from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import gib, mib
-from gpu_rightsizer.observe.configuration import Configuration, Overrides, read_configuration
+from gpu_rightsizer.domain.workload import Overrides
+from gpu_rightsizer.observe.configuration import Configuration, read_configuration
 from tests.unit.observe.manifest_builders import LLAMA, container
 
 

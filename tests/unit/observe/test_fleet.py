@@ -11,8 +11,7 @@ import pytest
 from gpu_rightsizer.catalogue import load
 from gpu_rightsizer.domain.hardware import InstanceClass
 from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
-from gpu_rightsizer.domain.workload import Incident, NodeShare, OomKind, Workload
-from gpu_rightsizer.observe.configuration import Overrides
+from gpu_rightsizer.domain.workload import Incident, NodeShare, OomKind, Overrides, Workload
 from gpu_rightsizer.observe.fleet import ClusterView, membership_of, read_workloads
 from gpu_rightsizer.observe.inventory import build_inventory
 from tests.unit.observe.manifest_builders import (
