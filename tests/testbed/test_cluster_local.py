@@ -159,8 +159,9 @@ def test_a_port_taken_in_between_costs_another_attempt_only(monkeypatch: pytest.
 # -- nothing is left behind -----------------------------------------------------------------------------------------
 
 STARTER = """
-import json, sys, time
+import json, signal, sys, time
 from testbed.cluster.local import LocalCluster
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have had it ignored
 with LocalCluster() as cluster:
     print(json.dumps([str(cluster.logs.parent), *(p.pid for p in cluster.processes.started)]), flush=True)
     if sys.argv[1] == "raise":
