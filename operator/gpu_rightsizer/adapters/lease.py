@@ -120,7 +120,7 @@ class Lease:
 
     async def release(self) -> None:
         """Give it back so that the next one need not wait; silent when it is no longer ours or cannot be reached."""
-        if not self.held():
+        if self.number is None:
             return
         self.number = None
         try:

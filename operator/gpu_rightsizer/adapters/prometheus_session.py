@@ -211,9 +211,14 @@ def _too_slow(seconds: float) -> Unavailable:
 
 def _secret(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        text = path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise Rejected(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isprintable():
+        raise Rejected(f"{path} holds no credential: it must be one line of printable ASCII")
+    return text
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -67,7 +67,9 @@ def cli() -> None:
 @click.option("--prometheus-ca", type=click.Path(path_type=Path), help="Certificates to trust, in PEM.")
 @click.option("--prometheus-header", "headers", multiple=True, help="'X-Scope-OrgID: team'; may be repeated.")
 @click.option(
-    "--kubeconfig", type=click.Path(path_type=Path), envvar="KUBECONFIG", help="Default: in a pod, its own account."
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Default: $KUBECONFIG; in a pod, its own account.",
 )
 @click.option("--lease-namespace", envvar="POD_NAMESPACE", default="gpu-rightsizer", show_default=True)
 @click.option("--metrics-port", type=int, default=8080, show_default=True)

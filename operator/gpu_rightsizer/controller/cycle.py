@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.domain.world import Evaluation
     from gpu_rightsizer.explain.samples import Sample
+    from gpu_rightsizer.observe.fleet import ClusterView
     from gpu_rightsizer.observe.inventory import Inventory
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.ports import Clock, Cluster
@@ -47,6 +48,7 @@ class _Fleet:
     workloads: list[Workload]
     membership: Membership
     inventory: Inventory
+    faults: dict[str, str]  # by uid: what could not be read, through a fault of ours
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class Cycle:
 
     def _judge(self, fleet: _Fleet, worlds: Sequence[World], now: datetime) -> tuple[list[Evaluation], list[Wanted]]:
         evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now)
+        faults |= fleet.faults
         if faults:
             self._errors["Evaluation"] = self._errors.get("Evaluation", 0) + len(faults)
         by_uid = {each.world.workload.key.uid: each for each in evaluations}
@@ -121,5 +124,24 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
     requests = [each.request for each in everyone if each.request is not None and not is_off(each)]
     seen = view(lists, requests)
     membership = membership_of(seen)
-    workloads = read_workloads(seen, catalogue, inventory, now, membership=membership)
-    return _Fleet(everyone, workloads, membership, inventory)
+    try:
+        workloads, faults = read_workloads(seen, catalogue, inventory, now, membership=membership), {}
+    except Exception:  # whatever it is: one workload must not silence the others
+        log.exception("the fleet could not be read at once; reading one by one")
+        workloads, faults = _read_each(seen, catalogue, inventory, now, membership)
+    return _Fleet(everyone, workloads, membership, inventory, faults)
+
+
+def _read_each(
+    seen: ClusterView, catalogue: Catalogue, inventory: Inventory, now: datetime, membership: Membership
+) -> tuple[list[Workload], dict[str, str]]:
+    workloads: list[Workload] = []
+    faults: dict[str, str] = {}
+    for request in seen.requests:
+        try:
+            alone = replace(seen, requests=[request])
+            workloads += read_workloads(alone, catalogue, inventory, now, membership=membership)
+        except Exception as error:
+            log.exception("%s/%s could not be read", request.key.namespace, request.key.name)
+            faults[request.key.uid] = f"{type(error).__name__}: {error}"[:200]
+    return workloads, faults

@@ -65,6 +65,9 @@ class Loop:
         except (Unavailable, Rejected) as error:
             self.progress.error = str(error)
             log.warning("this cycle came to nothing: %s", error)
+        except Exception as error:  # a fault of ours: the next cycle may do better, and the probe tells when none does
+            self.progress.error = f"{type(error).__name__}: {error}"
+            log.exception("this cycle failed")
         else:
             self.progress.error = ""
             self.progress.finished = self._clock.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer.controller.carry_out import OURS, Wanted
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import Evaluation
     from gpu_rightsizer.explain.events import Announcement
 
+log = logging.getLogger(__name__)
+
 REPORTER = "gpu-rightsizer.dev/operator"
 
 
@@ -29,16 +33,22 @@ def render(
     reporter: str,
 ) -> list[Wanted]:
     """One Wanted per object; both maps by uid. What has no evaluation is Off, cannot be read, or is our fault."""
-    return [
-        _wanted(each, evaluations.get(uid), faults.get(uid, ""), now, reporter)
-        for each in everyone
-        for uid in (each.raw["metadata"]["uid"],)
-    ]
+    wanted: list[Wanted] = []
+    for each in everyone:
+        uid = each.raw["metadata"]["uid"]
+        try:
+            wanted.append(_wanted(each, evaluations.get(uid), faults.get(uid, ""), now, reporter))
+        except Exception as error:  # whatever it is: one object must not silence the others
+            log.exception("%s/%s could not be told", each.raw["metadata"]["namespace"], each.raw["metadata"]["name"])
+            bare = replace(each, raw={**each.raw, "status": None})
+            wanted.append(_wanted(bare, None, f"{type(error).__name__}: {error}"[:200], now, reporter))
+    return wanted
 
 
 def _wanted(each: Asked, evaluation: Evaluation | None, fault: str, now: datetime, reporter: str) -> Wanted:
     meta = each.raw["metadata"]
-    previous = each.raw.get("status") or None
+    stored = each.raw.get("status")
+    previous = stored if isinstance(stored, dict) and stored else None
     if evaluation is not None:
         new = status(evaluation, now, previous)
     else:

@@ -21,6 +21,7 @@ class Settings:
     lease_namespace: str = "gpu-rightsizer"
     lease_name: str = "gpu-rightsizer"
     identity: str = "gpu-rightsizer"
+    kubeconfig: str | None = None
     metrics_port: int = 8080
     health_port: int = 8081
     concurrent_writes: int = field(default=16)

@@ -52,7 +52,10 @@ class Sight:
             metrics.close()
 
     async def see(self, workloads: Sequence[Workload], membership: Membership, now: datetime) -> list[Observation]:
-        """Ask, remember, read. A query that fails makes its signals unknown this cycle, never old ones fresh."""
+        """Ask, remember, read. A query that fails makes its signals unknown this cycle, never old ones fresh.
+
+        Raises Unavailable when the store has never answered at all: then nobody's recommendation is touched.
+        """
         self.queries, self.samples, self.failures = 0, 0, {}
         scope = Scope(self.matchers, tuple(sorted({w.key.namespace for w in workloads})))
         seen = window.advanced(self._window or window.empty(now), now, scope.namespaces)
@@ -60,6 +63,8 @@ class Sight:
             asks = window.plan(seen, now, pods=sum(max(1, w.replicas) for w in workloads))
             gate = asyncio.Semaphore(AT_ONCE)
             answers = await asyncio.gather(*(self._ask(ask, scope, gate) for ask in asks))
+            if self._window is None and all(isinstance(answer, str) for answer in answers):
+                raise Unavailable(f"none of {len(asks)} queries was answered: {answers[0]}")
             seen = await asyncio.to_thread(_taken, seen, asks, answers)
         self._window = seen
         return await asyncio.to_thread(observe, workloads, membership, seen, now)

@@ -61,6 +61,9 @@ def _asked(
         wanted = terms(stored.object, holding, class_names)
     except InvalidSpec as error:
         return Asked(raw, None, str(error))
+    except (ValueError, ArithmeticError, TypeError, AttributeError) as error:  # stored before the schema forbade it
+        log.exception("%s/%s could not be read", meta["namespace"], meta["name"])
+        return Asked(raw, None, f"{type(error).__name__}: {error}"[:200])
     if stored.lost:
         log.warning("%s/%s: parts of the status could not be read: %s", meta["namespace"], meta["name"], stored.lost)
     remembered = stored.object.status.incidents if stored.object.status else ()

@@ -28,10 +28,13 @@ from gpu_rightsizer.ports import Rejected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from gpu_rightsizer.ports import Clock
+
 log = logging.getLogger(__name__)
 
 API = "/apis/gpu-rightsizer.dev/v1alpha1"
 WAIT_FOR_CRDS_S = 5.0
+LEASE_LASTS_S = 17.0  # a Lease lasts 15 s after its holder was last seen
 EXIT_WITHIN_S = 8.0  # after SIGTERM; what hangs is a read, writes take milliseconds
 
 
@@ -54,8 +57,9 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
         ca=options["prometheus_ca"],
         headers=dict(_header(each) for each in options["headers"]),
     )
-    if options["kubeconfig"]:
-        os.environ["KUBECONFIG"] = str(options["kubeconfig"])  # kopf and the client both look there
+    kubeconfig = str(options["kubeconfig"]) if options["kubeconfig"] else os.environ.get("KUBECONFIG")
+    if kubeconfig:
+        os.environ["KUBECONFIG"] = kubeconfig  # for kopf; the client read the variable when it was imported
     return Settings(
         prometheus=prometheus,
         namespaces=tuple(options["namespaces"]),
@@ -63,6 +67,7 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
         cluster_matchers=tuple(_matcher(each) for each in options["cluster_matchers"]),
         lease_namespace=options["lease_namespace"],
         identity=identity(),
+        kubeconfig=kubeconfig,
         metrics_port=options["metrics_port"],
         health_port=options["health_port"],
     )
@@ -107,7 +112,7 @@ def run_once(settings: Settings) -> None:
 @contextlib.asynccontextmanager
 async def _parts(settings: Settings) -> AsyncIterator[tuple[Cycle, Lease]]:
     clock = SystemClock()
-    async with await KubeCluster.connect() as cluster:
+    async with await KubeCluster.connect(settings.kubeconfig) as cluster:
         with Sight.open(settings) as sight:
             cycle = Cycle(cluster, sight, clock, catalogue.load(), settings)
             lease = Lease(
@@ -125,9 +130,24 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Cycle, Lease]]:
 
 async def _once(settings: Settings) -> None:
     async with _parts(settings) as (cycle, lease):
-        if not await lease.step():
+        if not await _taken(lease, cycle.clock):
             raise Rejected(f"another operator leads: {lease.other}; stop it, or let it do the work")
-        await cycle.run()
+        keeping = asyncio.create_task(lease.keep())
+        try:
+            await cycle.run()
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _taken(lease: Lease, clock: Clock) -> bool:
+    """Whether we lead; a Lease that nobody renews is taken over once it has lasted for as long as it says."""
+    began = clock.monotonic()
+    while not await lease.step():
+        if clock.monotonic() - began > LEASE_LASTS_S:
+            return False
+        await asyncio.sleep(1)
+    return True
 
 
 async def _until_told(settings: Settings) -> None:

@@ -24,7 +24,9 @@ _UNNAMED: Final = frozenset({Code.ENGINE_UNKNOWN, Code.MODEL_UNKNOWN, Code.CLASS
 _YOUNG: Final = frozenset({Code.HISTORY_TOO_SHORT, Code.RECENT_REVISION})
 _OBSCURED: Final = frozenset({Code.DEMAND_CENSORED, Code.DEVICE_SHARED, Code.ENGINE_METRICS_NEEDED})
 
-WANT_OF_DATA: Final = _UNSEEN | _UNNAMED | _YOUNG | _OBSCURED | {Code.TARGET_MISSING, Code.PRICE_UNKNOWN}
+WANT_OF_DATA: Final = (
+    _UNSEEN | _UNNAMED | _YOUNG | _OBSCURED | {Code.TARGET_MISSING, Code.TARGET_CLAIMED_TWICE, Code.PRICE_UNKNOWN}
+)
 HELD: Final = frozenset({Code.SMALLER_MEMORY_HELD, Code.SHRINK_HELD}) | WANT_OF_DATA - {Code.PRICE_UNKNOWN}
 
 
@@ -43,7 +45,7 @@ class Proposal:
 
 def has_a_target(proposal: Proposal) -> tuple[Finding, ...]:
     """The workload exists."""
-    return _holds(proposal, frozenset({Code.TARGET_MISSING}))
+    return _holds(proposal, frozenset({Code.TARGET_MISSING, Code.TARGET_CLAIMED_TWICE}))
 
 
 def sees_metrics(proposal: Proposal) -> tuple[Finding, ...]:

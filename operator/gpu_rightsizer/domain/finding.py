@@ -27,6 +27,7 @@ class Code(StrEnum):
     ENGINE_UNKNOWN = "EngineUnknown"
     CLASS_UNKNOWN = "ClassUnknown"
     TARGET_MISSING = "TargetMissing"
+    TARGET_CLAIMED_TWICE = "TargetClaimedTwice"
     SETTINGS_UNREAD = "SettingsUnread"
     SOURCES_DISAGREE = "SourcesDisagree"
     RECENT_REVISION = "RecentRevision"

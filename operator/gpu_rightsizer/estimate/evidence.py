@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LEAST_COVERAGE = 0.9
 _STALE = timedelta(hours=1)
+_AHEAD = timedelta(minutes=5)  # samples newer than our own clock by more: one of the two clocks is wrong
 _ENDED = timedelta(hours=3)  # a history whose last known block ended before that tells of the past alone
 DEVICE_BUSY = 0.05  # activity at which the device contradicts an engine that reports nothing
 _LEAST_HOURS = 96
@@ -41,7 +42,10 @@ _SHARE_TOLERANCE = 0.03
 _USUAL_SHARES = (0.9, 0.92)  # gpu_memory_utilization defaults of vLLM up to 0.24 and from 0.25
 
 _ENGINE_SIGNALS = frozenset(
-    {Signal.KV_USAGE, Signal.KV_POOL, Signal.KV_DEMAND, Signal.RUNNING, Signal.PROMPT_RATE, Signal.GENERATION_RATE}
+    {
+        *(Signal.KV_USAGE, Signal.KV_POOL, Signal.KV_DEMAND, Signal.RUNNING, Signal.WAITING),
+        *(Signal.PROMPT_RATE, Signal.GENERATION_RATE),
+    }
 )
 _IDENTITY = {
     Signal.ENGINE: Code.ENGINE_UNKNOWN,
@@ -64,11 +68,13 @@ class Evidence:
 def weigh(world: World, now: datetime) -> Evidence:
     """What one workload's evidence allows, fleet size aside (see `promote`)."""
     observation, workload = world.observation, world.workload
+    if (absent := _absent(workload)) is not None:
+        return Evidence(Tier.T0, (absent,), ())
     engine_seen = isinstance(observation.kv_demand, BlockSeries)
     device_seen = isinstance(observation.fb_used, BlockSeries)
     preallocates = reserves_memory(workload, observation)
     holds = [
-        *_identity(workload, observation),
+        *_identity(workload),
         *_gaps(world, now, engine_seen=_engine_tells(observation)),
         *_history(observation),
     ]
@@ -142,10 +148,18 @@ def _memory_holds(workload: Workload, *, engine_seen: bool, preallocates: bool) 
         yield found(Code.ENGINE_METRICS_NEEDED, engine=_engine_name(workload))
 
 
-def _identity(workload: Workload, observation: Observation) -> Iterator[Finding]:
+def _absent(workload: Workload) -> Finding | None:
+    """Why there is no workload to speak of: then nothing else about it is worth a word."""
+    gone = workload.engine
+    if not isinstance(gone, Missing) or gone.what is not Signal.TARGET:
+        return None
+    if gone.why is MissingReason.CONTRADICTORY:
+        return found(Code.TARGET_CLAIMED_TWICE, others=gone.detail)
+    return found(Code.TARGET_MISSING, kind=workload.target.kind, name=workload.target.name)
+
+
+def _identity(workload: Workload) -> Iterator[Finding]:
     """What is not known about the workload itself."""
-    if any(problem.what is Signal.TARGET for problem in observation.problems):
-        yield found(Code.TARGET_MISSING, kind=workload.target.kind, name=workload.target.name)
     if isinstance(workload.engine, Missing):
         yield found(Code.ENGINE_UNKNOWN, image=workload.engine.detail)
     if isinstance(workload.placement, Missing):
@@ -177,6 +191,8 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
     coverage = min(observation.coverage, known)
     if isinstance(main, BlockSeries) and coverage < LEAST_COVERAGE:
         yield found(Code.METRICS_INCOMPLETE, coverage=coverage, needed=LEAST_COVERAGE)
+    if observation.newest is not None and observation.newest - now > _AHEAD:
+        yield _gap(Missing(_main_signal(observation), MissingReason.CONTRADICTORY, "samples from the future"))
     if observation.newest is not None and now - observation.newest > _STALE:
         yield _gap(Missing(_main_signal(observation), MissingReason.STALE))
     else:
@@ -187,8 +203,8 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
 def _missing(observation: Observation) -> Iterator[Missing]:
     yield from observation.problems
     fields = (
-        observation.kv_demand, observation.running, observation.prompt_rate, observation.generation_rate,
-        observation.fb_used, observation.kv_pool, observation.prompt_tokens, observation.output_tokens,
+        observation.kv_demand, observation.running, observation.waiting, observation.prompt_rate,
+        observation.generation_rate, observation.fb_used, observation.kv_pool, observation.prompt_tokens, observation.output_tokens,
     )  # fmt: skip
     yield from (value for value in fields if isinstance(value, Missing))
 

@@ -24,6 +24,7 @@ READY: Final = "Ready"
 # Findings that say the metrics themselves are not whole; what else is unknown is no fault of theirs.
 _UNSEEN: Final = (
     Code.TARGET_MISSING,
+    Code.TARGET_CLAIMED_TWICE,
     Code.METRICS_MISSING,
     Code.METRICS_INCOMPLETE,
     Code.SOURCES_DISAGREE,

@@ -57,6 +57,10 @@ _EVIDENCE: Final = {
     Code.TARGET_MISSING: (
         "The workload does not exist in this namespace[: {kind:name} {name:name}]. Check `spec.targetRef`."
     ),
+    Code.TARGET_CLAIMED_TWICE: (
+        "More than one InferenceDeployment names this workload[, also {others:name}]: none is followed. Delete all "
+        "but one."
+    ),
     Code.SETTINGS_UNREAD: (
         "Engine arguments that change memory or speed could not be read[: {arguments:name}]. Give them as plain "
         "`--flag=value`, outside a shell string."
@@ -211,7 +215,7 @@ _COMPUTED: Final = {
 _CONDITION: Final = {
     Code.METRICS_COMPLETE: "Metrics are fresh and complete.",
     Code.RECOMMENDATION_CURRENT: "The recommendation rests on present data.",
-    Code.MODE_OFF: "`spec.mode` is `Off`: the workload is not looked at.",
+    Code.MODE_OFF: "The mode is `Off`, by `spec.mode` or by a RightsizingPolicy: the workload is not looked at.",
     Code.INVALID_SPEC: "The spec cannot be used[: {problems:problems}].",
     Code.EVALUATION_FAILED: "The evaluation failed[: {problems:problems}]. Please report it with the operator's log.",
 }

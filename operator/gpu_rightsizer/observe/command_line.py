@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.observe.manifests import Raw
 
+MOST_CHARACTERS: Final = 131_072  # of one argument, as Linux has it (MAX_ARG_STRLEN)
+MOST_SCRIPT: Final = 16_384  # characters of a shell script that is read
 _SHELLS: Final = frozenset({"sh", "bash", "dash", "ash", "zsh"})
 _KUBERNETES: Final = re.compile(r"\$(\$|\(([A-Za-z_.][\w.-]*)\))")
-_SHELL: Final = re.compile(r"\$(?:\{(?P<braced>\w+)(?::?-(?P<fallback>[^}]*))?\}|(?P<plain>[A-Za-z_]\w*))")
+_SHELL: Final = re.compile(r"\$(?:\{(?P<braced>\w+)(?::?-(?P<fallback>[^}$]{0,256}))?\}|(?P<plain>[A-Za-z_]\w*))")
 _SEPARATORS: Final = frozenset({";", "&&", "||", "|", "&", "(", ")", ";;"})
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _PREFIXES: Final = frozenset({"exec", "env", "nohup", "time", "tini", "--", "numactl", "dumb-init"})
@@ -64,7 +66,12 @@ def _expanded(word: str, environment: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         return "$" if match.group(2) is None else environment.get(match.group(2), match.group(0))
 
-    return _KUBERNETES.sub(value, word) if "$" in word else word
+    if "$" not in word:
+        return word
+    longest = max((len(each) for each in environment.values()), default=0)
+    if len(word) + word.count("$(") * longest > MOST_CHARACTERS:
+        return word  # variables that double one another: no argument list is that long
+    return _KUBERNETES.sub(value, word)
 
 
 def _unresolved(words: Sequence[str]) -> tuple[str, ...]:
@@ -87,6 +94,8 @@ def _script(words: list[str]) -> str | None:
 
 
 def _from_shell(script: str, environment: Mapping[str, str]) -> CommandLine:
+    if len(script) > MOST_SCRIPT:
+        return CommandLine((), environment, has_command=True, in_shell=True, unread=("shell script",))
     text = script.replace("\\\n", " ").replace("\n", " ; ")
     lexer = shlex.shlex(_substituted(text, environment), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True

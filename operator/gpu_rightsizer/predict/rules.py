@@ -45,7 +45,7 @@ def _vendor(workload: Workload, instance: InstanceClass) -> Iterator[Finding]:
 
 
 def _names(rules: PlacementRules, instance: InstanceClass) -> Iterator[Finding]:
-    if rules.include and not any(fnmatchcase(instance.name, glob) for glob in rules.include):
+    if not any(fnmatchcase(instance.name, glob) for glob in rules.include):
         yield found(Code.NOT_ALLOWED, rule="instanceClasses.include")
     for glob in rules.exclude:
         if fnmatchcase(instance.name, glob):
@@ -58,7 +58,9 @@ def _region(workload: Workload, instance: InstanceClass) -> Iterator[Finding]:
     allowed = workload.rules.regions
     if not allowed and not isinstance(workload.placement, Missing) and workload.placement.region:
         allowed = (workload.placement.region,)
-    if allowed and instance.region and instance.region not in allowed:
+    if not instance.region and not workload.rules.regions:
+        return  # where it is, is not known; with regions listed that is no place to go
+    if allowed and instance.region not in allowed:
         yield found(Code.NOT_ALLOWED, rule=f"regions: {', '.join(allowed)}")
 
 

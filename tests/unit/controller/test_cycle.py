@@ -40,3 +40,11 @@ def test_a_fault_takes_the_recommendation_back_and_says_so() -> None:
     ready = next(each for each in wanted.status["conditions"] if each["type"] == "Ready")  # type: ignore[attr-defined]
     assert (ready["status"], ready["reason"]) == ("False", "EvaluationFailed")
     assert ready["message"] == "The evaluation failed: ValueError: boom. Please report it with the operator's log."
+
+
+def test_a_status_of_a_looser_schema_spoils_nothing() -> None:
+    meta = {"name": "a", "namespace": "chat", "uid": "u", "generation": 3, "resourceVersion": "1"}
+
+    (wanted,) = render([Asked({"metadata": meta, "status": "x"}, None, "spec")], {}, {}, NOW, "me")
+
+    assert wanted.status["observedGeneration"] == 3

@@ -25,6 +25,7 @@ from gpu_rightsizer.domain.observation import Attribution, Observation
 from gpu_rightsizer.domain.readings import Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import GIB
 from gpu_rightsizer.domain.workload import OomKind
+from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.estimate.incidents import probability
 from gpu_rightsizer.estimate.memory import weight_bytes
@@ -131,7 +132,8 @@ def test_nothing_observed_is_unknown_and_nothing_else() -> None:
         ({"running": make.missing(Signal.RUNNING, MissingReason.PARTIAL)}, Code.METRICS_INCOMPLETE),
         ({"kv_pool": make.missing(Signal.KV_POOL, MissingReason.CONTRADICTORY)}, Code.SOURCES_DISAGREE),
         ({"problems": (make.missing(Signal.KV_DEMAND, MissingReason.SOURCE_FAILED),)}, Code.METRICS_MISSING),
-        ({"problems": (make.missing(Signal.TARGET, MissingReason.NOT_FOUND),)}, Code.TARGET_MISSING),
+        ({"waiting": make.missing(Signal.WAITING)}, Code.METRICS_MISSING),
+        ({"newest": make.NOW + timedelta(hours=1)}, Code.SOURCES_DISAGREE),
         ({"attribution": Attribution("pod", (), 1, 2)}, Code.METRICS_INCOMPLETE),
     ],
 )
@@ -341,3 +343,19 @@ def test_an_incident_weighs_by_whether_its_cause_still_applies(changes: dict[str
 
 def test_host_out_of_memory_is_no_device_out_of_memory() -> None:
     assert not need(incidents=(make.incident(OomKind.HOST),)).hazard.incidents
+
+
+@pytest.mark.parametrize(
+    ("why", "code"),
+    [
+        (MissingReason.NOT_FOUND, Code.TARGET_MISSING),
+        (MissingReason.CONTRADICTORY, Code.TARGET_CLAIMED_TWICE),
+    ],
+)
+def test_where_there_is_no_workload_nothing_else_is_said(why: MissingReason, code: Code) -> None:
+    there_is_none = make.missing(Signal.TARGET, why, "llama-8b-old")
+    nowhere = make.workload(engine=there_is_none, model=there_is_none, placement=there_is_none)
+
+    (found,) = estimate([World(nowhere, make.nothing_observed())], make.NOW)
+
+    assert codes(found.shrink_holds) == {code}

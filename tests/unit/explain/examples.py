@@ -59,6 +59,7 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.MODEL_UNKNOWN: {"model": "acme/tuned-8b"},
     Code.ENGINE_UNKNOWN: {"image": "acme/serve:3"},
     Code.CLASS_UNKNOWN: {"instance_class": "x9.huge"},
+    Code.TARGET_CLAIMED_TWICE: {"others": "llama-8b-old"},
     Code.TARGET_MISSING: {"kind": "Deployment", "name": "llama-8b"},
     Code.SETTINGS_UNREAD: {"arguments": "--cpu-offload-gb"},
     Code.SOURCES_DISAGREE: {"signal": "Model", "detail": "llama-8b, llama-70b"},
