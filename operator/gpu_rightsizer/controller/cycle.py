@@ -124,8 +124,9 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
     requests = [each.request for each in everyone if each.request is not None and not is_off(each)]
     seen = view(lists, requests)
     membership = membership_of(seen)
+    faults: dict[str, str] = {}
     try:
-        workloads, faults = read_workloads(seen, catalogue, inventory, now, membership=membership), {}
+        workloads = read_workloads(seen, catalogue, inventory, now, membership=membership)
     except Exception:  # whatever it is: one workload must not silence the others
         log.exception("the fleet could not be read at once; reading one by one")
         workloads, faults = _read_each(seen, catalogue, inventory, now, membership)

@@ -202,10 +202,9 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
 
 def _missing(observation: Observation) -> Iterator[Missing]:
     yield from observation.problems
-    fields = (
-        observation.kv_demand, observation.running, observation.waiting, observation.prompt_rate,
-        observation.generation_rate, observation.fb_used, observation.kv_pool, observation.prompt_tokens, observation.output_tokens,
-    )  # fmt: skip
+    engine = (observation.kv_demand, observation.running, observation.waiting, observation.kv_pool)
+    rates = (observation.prompt_rate, observation.generation_rate, observation.prompt_tokens, observation.output_tokens)
+    fields = (*engine, *rates, observation.fb_used)
     yield from (value for value in fields if isinstance(value, Missing))
 
 
