@@ -111,7 +111,7 @@ def _show(transcript: Transcript, cluster: Cluster) -> None:
 
 def _without_noise(described: str) -> str:
     """Without the annotation that repeats the recommendation as JSON in one long line."""
-    kept = [line for line in described.splitlines() if "gpu-rightsizer.dev/recommendation:" not in line]
+    kept = [_shortened(line) for line in described.splitlines()]
     skipping, lines = False, []
     for line in kept:
         if line.strip().startswith('{"schema"'):
@@ -120,6 +120,11 @@ def _without_noise(described: str) -> str:
         if not skipping:
             lines.append(line)
     return "\n".join(lines)
+
+
+def _shortened(line: str) -> str:
+    key = "gpu-rightsizer.dev/recommendation:"
+    return f"{line[: line.index(key)]}{key} (the recommendation as JSON)" if key in line else line
 
 
 def _compare(transcript: Transcript, judgements: Sequence[Judgement]) -> None:
