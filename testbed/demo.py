@@ -5,7 +5,6 @@ KEEP=1 leaves everything running and says how to end it. `--record FOLDER` also 
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
@@ -16,14 +15,13 @@ from pathlib import Path
 from testbed import tools
 from testbed.agreement import Advice, Judgement, judge
 from testbed.cases import Case, demo_fleet
-from testbed.cluster.base import Cluster, Object
+from testbed.cluster.base import Cluster
 from testbed.cluster.choose import chosen_kind
 from testbed.ground import Ground, ground
 from testbed.manifests import inference_deployment
 from testbed.operator_process import wait_for_advice
 
 SHOWN = ("chat", "llama-8b")
-COLUMNS = "namespace"
 
 
 @dataclass(slots=True)
@@ -157,15 +155,6 @@ def _keep(transcript: Transcript, on: Ground) -> None:
         f"  alias kubectl={tools.program('kubectl')}\n  Prometheus: {on.prometheus.url}\n"
         f"End it with:\n  kill {' '.join(map(str, on.detach()))}"
     )
-
-
-def status_of(cluster: Cluster, case: Case) -> Object:
-    """The status of a case's InferenceDeployment."""
-    twin = case.actor.twin
-    found: Object = json.loads(cluster.kubectl("get", "infd", twin.name, "-n", twin.namespace, "-o", "json")).get(
-        "status", {}
-    )
-    return found
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
 from gpu_rightsizer.controller.look import look
@@ -19,7 +19,7 @@ from gpu_rightsizer.observe.fleet import membership_of, read_workloads
 from gpu_rightsizer.observe.inventory import build_inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from gpu_rightsizer.catalogue.lookup import Catalogue
@@ -29,15 +29,17 @@ if TYPE_CHECKING:
     from gpu_rightsizer.controller.sight import Sight
     from gpu_rightsizer.controller.translate import Asked
     from gpu_rightsizer.domain.hardware import InstanceClass
-    from gpu_rightsizer.domain.workload import Workload
+    from gpu_rightsizer.domain.workload import Workload, WorkloadKey
     from gpu_rightsizer.domain.world import Evaluation
     from gpu_rightsizer.explain.samples import Sample
-    from gpu_rightsizer.observe.fleet import ClusterView
     from gpu_rightsizer.observe.inventory import Inventory
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.ports import Clock, Cluster
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,16 +108,7 @@ def _evaluated(
         return evaluate(worlds, classes, now), {}
     except Exception:  # whatever it is: one workload must not silence the others
         log.exception("the fleet could not be evaluated at once; evaluating one by one")
-    evaluations: list[Evaluation] = []
-    faults: dict[str, str] = {}
-    for world in worlds:
-        try:
-            evaluations += evaluate([world], classes, now)
-        except Exception as error:
-            key = world.workload.key
-            log.exception("%s/%s could not be evaluated", key.namespace, key.name)
-            faults[key.uid] = f"{type(error).__name__}: {error}"[:200]
-    return evaluations, faults
+    return _one_by_one(worlds, lambda each: each.workload.key, lambda each: evaluate([each], classes, now))
 
 
 def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
@@ -129,20 +122,27 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
         workloads = read_workloads(seen, catalogue, inventory, now, membership=membership)
     except Exception:  # whatever it is: one workload must not silence the others
         log.exception("the fleet could not be read at once; reading one by one")
-        workloads, faults = _read_each(seen, catalogue, inventory, now, membership)
+        workloads, faults = _one_by_one(
+            requests,
+            lambda each: each.key,
+            lambda each: read_workloads(
+                replace(seen, requests=[each]), catalogue, inventory, now, membership=membership
+            ),
+        )
     return _Fleet(everyone, workloads, membership, inventory, faults)
 
 
-def _read_each(
-    seen: ClusterView, catalogue: Catalogue, inventory: Inventory, now: datetime, membership: Membership
-) -> tuple[list[Workload], dict[str, str]]:
-    workloads: list[Workload] = []
+def _one_by_one(
+    items: Iterable[T], key_of: Callable[[T], WorkloadKey], work: Callable[[T], list[R]]
+) -> tuple[list[R], dict[str, str]]:
+    """The results of those that can be worked on alone, and by uid what went wrong with the others."""
+    results: list[R] = []
     faults: dict[str, str] = {}
-    for request in seen.requests:
+    for item in items:
         try:
-            alone = replace(seen, requests=[request])
-            workloads += read_workloads(alone, catalogue, inventory, now, membership=membership)
+            results += work(item)
         except Exception as error:
-            log.exception("%s/%s could not be read", request.key.namespace, request.key.name)
-            faults[request.key.uid] = f"{type(error).__name__}: {error}"[:200]
-    return workloads, faults
+            key = key_of(item)
+            log.exception("%s/%s failed", key.namespace, key.name)
+            faults[key.uid] = f"{type(error).__name__}: {error}"[:200]
+    return results, faults
