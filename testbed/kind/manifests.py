@@ -115,7 +115,9 @@ def stand_in(image: str) -> list[Object]:
     """One pod that shows the metrics of all pods of kwok's nodes, which have no processes."""
     pod = _double("stand-in", image, 8000, "http")
     return [
-        _service("stand-in", STAND_INS, 8000),
+        # Headless: a cluster address whose rules kube-proxy has yet to write is routed out of the machine, and what
+        # answers there is asked again over the same connection for ever.
+        _service("stand-in", STAND_INS, 8000, clusterIP="None"),
         _workload("Deployment", "stand-in", STAND_INS, pod, replicas=1),
     ]
 
@@ -146,9 +148,15 @@ def _workload(kind: str, name: str, namespace: str, pod: Object, **spec: object)
     return _object("apps/v1", kind, name, namespace, spec={**spec, "selector": selector, "template": template})
 
 
-def _service(name: str, namespace: str, port: int, kind: str = "ClusterIP") -> Object:
+def _service(name: str, namespace: str, port: int, kind: str = "ClusterIP", **more: str) -> Object:
     # Unready ones too: discovery asks the stand-in from the start, and a refused connection is no error.
-    spec = {"type": kind, "selector": {"app": name}, "ports": [{"port": port}], "publishNotReadyAddresses": True}
+    spec = {
+        "type": kind,
+        "selector": {"app": name},
+        "ports": [{"port": port}],
+        "publishNotReadyAddresses": True,
+        **more,
+    }
     return _object("v1", "Service", name, namespace, spec=spec)
 
 

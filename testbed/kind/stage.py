@@ -144,7 +144,7 @@ class KindStage(Stage):
         patch = json.dumps({"status": {"capacity": gpus, "allocatable": gpus}})
         self.cluster.kubectl("patch", "node", self.node, "--subresource=status", "--type=merge", "-p", patch)
         self.cluster.apply(self._real_deployment(actor))
-        self._wait_running(twin.namespace, twin.name, twin.replicas)
+        _wait_running(self.cluster, twin.namespace, twin.name, twin.replicas)
 
     def _real_deployment(self, actor: Actor) -> Object:
         """The team's own manifest, with the double in place of the server's image."""
@@ -152,14 +152,6 @@ class KindStage(Stage):
         container = deployment["spec"]["template"]["spec"]["containers"][0]
         container |= {"image": self.images.double, "readinessProbe": readiness("http")}
         return deployment
-
-    def _wait_running(self, namespace: str, app: str, count: int) -> None:
-        def running() -> bool:
-            pods = self.cluster.objects("pods", namespace=namespace, selector=f"app={app}")
-            up = [pod for pod in pods if pod["status"]["phase"] == "Running" and "podIP" in pod["status"]]
-            return len(up) == count
-
-        self.cluster.eventually(running, what=f"{count} running pods of {namespace}/{app}", seconds=START_SECONDS)
 
     def _exporter(self) -> Object:
         (found,) = self.cluster.objects("pods", namespace=DCGM_NAMESPACE, selector=f"app={DCGM}")
@@ -229,15 +221,20 @@ def _reaches(host: str, port: int) -> bool:
 def _put_up_monitoring(cluster: KindCluster, images: Images, node: str) -> None:
     for namespace in (MONITORING, DCGM_NAMESPACE, STAND_INS):
         cluster.create_namespace(namespace, RESTRICTED)
-    objects = [
-        *prometheus(images.prometheus, images.double, node),
-        dcgm_exporter(images.double, node),
-        *stand_in(images.double),
-    ]
-    cluster.apply(objects)
+    cluster.apply([dcgm_exporter(images.double, node), *stand_in(images.double)])
+    _wait_running(cluster, DCGM_NAMESPACE, DCGM, 1)
+    _wait_running(cluster, STAND_INS, "stand-in", 1)
+    cluster.apply(prometheus(images.prometheus, images.double, node))  # last: a name that it misses is cached as absent
     cluster.wait("condition=Available", "deployment/prometheus", namespace=MONITORING, seconds=START_SECONDS)
-    for namespace in (DCGM_NAMESPACE, STAND_INS):
-        cluster.wait("jsonpath={.status.phase}=Running", "pod", "--all", namespace=namespace, seconds=START_SECONDS)
+
+
+def _wait_running(cluster: KindCluster, namespace: str, app: str, count: int) -> None:
+    def running() -> bool:
+        pods = cluster.objects("pods", namespace=namespace, selector=f"app={app}")
+        up = [pod for pod in pods if pod["status"]["phase"] == "Running" and "podIP" in pod["status"]]
+        return len(up) == count
+
+    cluster.eventually(running, what=f"{count} running pods of {namespace}/{app}", seconds=START_SECONDS)
 
 
 def _dcgm_page(node: str) -> str:

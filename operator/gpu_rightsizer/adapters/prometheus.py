@@ -14,6 +14,7 @@ from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from typing_extensions import override
 
+from gpu_rightsizer.adapters.matrix import decoded
 from gpu_rightsizer.adapters.prometheus_session import THREADS, HardenedSession, PrometheusSettings
 from gpu_rightsizer.ports import Answer, Rejected, Series, Unavailable
 
@@ -120,6 +121,8 @@ def _translated(query: Callable[[], list[Any]]) -> list[Any]:
 def _series(row: Any) -> Series:  # JSON
     try:
         points = row["values"] if "values" in row else [row["value"]]
+        if isinstance(points, np.ndarray):
+            return Series(row["metric"], points[:, 0], points[:, 1])
         times = np.array([point[0] for point in points], dtype=np.float64)
         return Series(row["metric"], times, _figures([point[1] for point in points]))
     except (KeyError, ValueError, TypeError, IndexError) as error:
@@ -149,7 +152,7 @@ def _check_type(body: dict[str, Any], endpoint: str) -> None:  # JSON
 
 def _body(content: bytes) -> dict[str, Any]:  # JSON
     try:
-        body = orjson.loads(content)
+        body = decoded(content)
     except orjson.JSONDecodeError as error:
         raise Unavailable("the metrics store answered something that is not JSON (a login page?)") from error
     if not isinstance(body, dict):
