@@ -19,7 +19,7 @@ from testbed.cluster.base import Cluster
 from testbed.cluster.choose import chosen_kind
 from testbed.ground import Ground, ground
 from testbed.manifests import inference_deployment
-from testbed.operator_process import wait_for_advice
+from testbed.operator_process import NAMESPACE, wait_for_advice
 
 SHOWN = ("chat", "llama-8b")
 
@@ -150,10 +150,14 @@ def _look_further(transcript: Transcript) -> None:
 
 
 def _keep(transcript: Transcript, on: Ground) -> None:
+    path = os.pathsep.join(dict.fromkeys(str(tools.program(each).parent) for each in ("kubectl", "helm")))
     transcript.say(
-        f"\nIt keeps running:\n  export KUBECONFIG={on.cluster.admin_kubeconfig}\n"
-        f"  alias kubectl={tools.program('kubectl')}\n  Prometheus: {on.prometheus.url}\n"
-        f"End it with:\n  kill {' '.join(map(str, on.detach()))}"
+        "\nIt keeps running. For a shell with its kubectl and helm:\n"
+        f"  export KUBECONFIG={on.cluster.admin_kubeconfig} PATH={path}:$PATH\n"
+        "The operator's log, and the release:\n"
+        f"  {on.log_command()}\n  helm status gpu-rightsizer -n {NAMESPACE}\n"
+        f"Prometheus, with 14 days of history:\n  {on.prometheus.url}\n"
+        f"End all of it with:\n  kill {' '.join(map(str, on.detach()))}"
     )
 
 

@@ -54,6 +54,10 @@ class Ground(ABC):
     def operate(self) -> None:
         """Has the operator running; returns once it is Ready."""
 
+    @abstractmethod
+    def log_command(self) -> str:
+        """What shows the operator's log, to be copied into a shell."""
+
     def detach(self) -> list[int]:
         """Lets everything outlive this process; the pids to end it by, in the order in which they should be."""
         pids = [group.detach() for group in reversed(self._groups())]
@@ -92,6 +96,10 @@ class LocalGround(Ground):
         self._operator.wait_ready()
 
     @override
+    def log_command(self) -> str:
+        return f"tail -f {self.cluster.logs / 'operator.log'}"
+
+    @override
     def _own_groups(self) -> list[Processes]:
         return [self._local.processes, *([self._operator.processes] if self._operator else [])]
 
@@ -123,6 +131,10 @@ class KindGround(Ground):
     @override
     def operate(self) -> None:
         """The pod runs since `install`."""
+
+    @override
+    def log_command(self) -> str:
+        return f"kubectl logs -f -n {NAMESPACE} deployment/gpu-rightsizer"
 
     @override
     def _own_groups(self) -> list[Processes]:

@@ -54,8 +54,20 @@ class Metrics(Protocol):
         ...
 
     async def server_time(self) -> datetime:
-        """The store's own clock."""
+        """The store's own clock; raises Unavailable or Rejected."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One of our objects as it was seen: a write by it onto a newer version, or onto a namesake, is refused."""
+
+    kind: str
+    plural: str
+    name: str
+    uid: str
+    resource_version: str
+    namespace: str = ""  # empty: the kind has none
 
 
 class Cluster(Protocol):
@@ -69,14 +81,12 @@ class Cluster(Protocol):
         """Whether an API path can be listed."""
         ...
 
-    async def apply_status(
-        self, namespace: str, name: str, resource_version: str, status: Mapping[str, object]
-    ) -> None:
-        """Server-side apply of the whole status of an InferenceDeployment, by its resourceVersion; never creates."""
+    async def apply_status(self, seen: Version, status: Mapping[str, object]) -> Version:
+        """Server-side apply of the whole status; never creates. The version that this write made."""
         ...
 
-    async def apply_annotations(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
-        """Server-side apply of our annotations on an InferenceDeployment of that uid; never creates."""
+    async def apply_annotations(self, seen: Version, annotations: Mapping[str, str]) -> None:
+        """Server-side apply of our annotations; never creates."""
         ...
 
     async def post_event(self, event: Mapping[str, object]) -> None:

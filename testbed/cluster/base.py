@@ -1,12 +1,14 @@
 """What tests and the demo may ask of a cluster, whichever kind it is."""
 
+import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias
 import yaml
 
 from testbed import tools
+from testbed.processes import Processes, remove_tree
 
 ClusterKind: TypeAlias = Literal["local", "kind"]
 Object: TypeAlias = dict[str, Any]  # a Kubernetes object as JSON: its shape belongs to the API server, not to us
@@ -88,7 +91,7 @@ class KwokNode:
 
 
 class Cluster(ABC):
-    """A running cluster. Subclasses start it in their constructor, set the attributes below and end it in `close`."""
+    """A running cluster. Subclasses start it in their constructor and set `admin_kubeconfig` and `server`."""
 
     kind: ClassVar[ClusterKind]
     admin_kubeconfig: Path
@@ -98,14 +101,49 @@ class Cluster(ABC):
     """Folder with the logs of the cluster's processes."""
     scratch: Path
     """Folder for kubeconfigs and caches; goes away with the cluster."""
+    processes: Processes
+    """What runs on this machine for the cluster."""
 
-    @abstractmethod
+    def __init__(self, prefix: str) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=prefix))
+        self._keep = False
+        self.logs, self.scratch = self._folder / "logs", self._folder / "scratch"
+        self.logs.mkdir()
+        self.scratch.mkdir()
+        self.processes = Processes(remove=[self._folder])
+
     def close(self) -> None:
         """Ends every process and removes every file of this cluster, except the logs after `keep_logs`."""
+        self._end()
+        if not self._keep:
+            remove_tree(self._folder)
+            return
+        for folder in self._folder.iterdir():
+            if folder != self.logs:
+                remove_tree(folder)
 
-    @abstractmethod
     def keep_logs(self) -> Path:
         """Asks `close` to leave the logs in place; returns their folder."""
+        self._keep = True
+        return self.logs
+
+    def detach(self) -> int:
+        """Lets the cluster outlive this process; SIGTERM to the returned pid ends it and removes its folder."""
+        return self.processes.detach()
+
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        """What starts within ends where it fails; the logs stay then, but not after Ctrl-C."""
+        try:
+            yield
+        except BaseException as error:
+            self._keep = isinstance(error, Exception)
+            self.close()
+            raise
+
+    def _end(self) -> None:
+        """Ends what runs."""
+        self.processes.close()
 
     @abstractmethod
     def kubeconfig_for_user(self, name: str, groups: Sequence[str] = ()) -> Path:

@@ -12,7 +12,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,7 +33,7 @@ from testbed.kind.docker import (
     lack,
     usable,
 )
-from testbed.processes import ProcessDied, Processes, remove_tree, until
+from testbed.processes import ProcessDied, until
 
 CREATE_SECONDS = 300.0
 EXPORT_SECONDS = 60.0
@@ -78,37 +77,9 @@ class KindCluster(Cluster):
             raise ClusterUnavailable(missing or "kind cannot be used here")
         self.docker = docker
         self.name = f"gpu-rightsizer-{secrets.token_hex(3)}"
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
-        self.logs = self._folder / "logs"
-        self.scratch = self._folder / "scratch"
-        self.logs.mkdir()
-        self.scratch.mkdir()
-        self._keep = False
-        self.processes = Processes(remove=[self._folder])
-        try:
+        super().__init__(f"{self.name}-")
+        with self._starting():
             self._start((tools.kwok_stages(), *stages))
-        except BaseException as error:
-            self._keep = isinstance(error, Exception)  # not after Ctrl-C
-            self.close()
-            raise
-
-    @override
-    def close(self) -> None:
-        if self._keep:
-            self._export_logs()
-        self.processes.close()
-        custodian.wait_gone(self.docker, self.name)
-        if not self._keep:
-            remove_tree(self._folder)
-            return
-        for folder in self._folder.iterdir():
-            if folder != self.logs:
-                remove_tree(folder)
-
-    @override
-    def keep_logs(self) -> Path:
-        self._keep = True
-        return self.logs
 
     @override
     def certificate_authority(self) -> bytes:
@@ -141,10 +112,6 @@ class KindCluster(Cluster):
         """Put local images on the node; a tag must not be `latest`, which would be pulled."""
         self.docker.run(kind(), "load", "docker-image", *tags, "--name", self.name)
 
-    def detach(self) -> int:
-        """Lets the cluster outlive this process; SIGTERM to the returned pid ends it and removes its folder."""
-        return self.processes.detach()
-
     def _start(self, stages: Sequence[Path]) -> None:
         self._start_custodian()
         self._create()
@@ -175,6 +142,13 @@ class KindCluster(Cluster):
         until(lambda: self.processes.code(process) is not None, what=f"the end of {log}", seconds=CREATE_SECONDS)
         if code := self.processes.code(process):
             raise ProcessDied(process, code)
+
+    @override
+    def _end(self) -> None:
+        if self._keep:
+            self._export_logs()
+        super()._end()
+        custodian.wait_gone(self.docker, self.name)
 
     def _export_logs(self) -> None:
         try:

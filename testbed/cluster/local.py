@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import ssl
-import tempfile
 from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from testbed import tools
 from testbed.certs import Authority, signing_key
 from testbed.cluster import audit
 from testbed.cluster.base import KWOK_ANNOTATION, Cluster, ClusterKind, KubectlError, write_kubeconfig
-from testbed.processes import Process, ProcessDied, Processes, free_ports, remove_tree
+from testbed.processes import Process, ProcessDied, free_ports, remove_tree
 
 HOST = "127.0.0.1"
 SERVICE_RANGE = "10.96.0.0/16"
@@ -36,36 +35,12 @@ class LocalCluster(Cluster):
         self._stages = (tools.kwok_stages(), *stages)
         for program in ("kube-apiserver", "kwok"):
             tools.program(program)
-        self._folder = Path(tempfile.mkdtemp(prefix="gpu-rightsizer-cluster-"))
-        self._keep = False
-        self.logs = self._folder / "logs"
-        self.scratch = self._folder / "scratch"
+        super().__init__("gpu-rightsizer-cluster-")
         self._pki = self._folder / "pki"
-        for folder in (self.logs, self.scratch, self._pki):
-            folder.mkdir()
-        self.processes = Processes(remove=[self._folder])
-        try:
+        self._pki.mkdir()
+        with self._starting():
             self._write_identities()
             self._start_on_free_ports()
-        except BaseException as error:
-            self._keep = isinstance(error, Exception)  # not after Ctrl-C
-            self.close()
-            raise
-
-    @override
-    def close(self) -> None:
-        self.processes.close()
-        if not self._keep:
-            remove_tree(self._folder)
-            return
-        for folder in self._folder.iterdir():
-            if folder != self.logs:
-                remove_tree(folder)
-
-    @override
-    def keep_logs(self) -> Path:
-        self._keep = True
-        return self.logs
 
     @override
     def certificate_authority(self) -> bytes:
@@ -88,10 +63,6 @@ class LocalCluster(Cluster):
         if service_account is not None:
             user = "system:serviceaccount:" + ":".join(service_account)
         return list(audit.read(self.logs / "audit.log", user=user))
-
-    def detach(self) -> int:
-        """Lets the cluster outlive this process; SIGTERM to the returned pid ends it and removes its folder."""
-        return self.processes.detach()
 
     # -- starting -----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ NOW = "2026-07-20T08:30:00Z"
 STATUS = {
     "observedGeneration": 1,
     "conditions": [
-        {"type": "Ready", "status": "True", "reason": "RecommendationCurrent", "message": "", "lastTransitionTime": NOW}
+        {"type": "Ready", "status": "True", "reason": "CheaperClassHolds", "message": "", "lastTransitionTime": NOW}
     ],
     "current": {"brief": "p5.48xlarge x1", "instanceClass": "p5.48xlarge", "replicas": 1},
     "recommendation": {
@@ -57,7 +57,7 @@ def test_the_server_fills_in_the_defaults(api: LocalCluster) -> None:
     api.apply(sample("inferencedeployment-minimal.yaml") | {"metadata": {"name": "least", "namespace": NAMESPACE}})
 
     assert api.get("infd", "least", namespace=NAMESPACE)["spec"] == {
-        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "llama-8b"},
+        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "my-model"},
         "mode": "Recommend",
         "scaleToZero": {"mode": "Recommend", "idleAfter": "30m", "coldStart": "5m"},
     }
@@ -165,7 +165,7 @@ def test_get_shows_the_recommendation_in_its_columns(api: LocalCluster) -> None:
 
     header, row = rows(api.kubectl("get", "infd", "columns", "-n", NAMESPACE, "-o", "wide"))
     assert header[9:] == ["ACTION", "CONFIDENCE", "TIER", "REASON"]
-    assert row[-4:] == ["Resize", "High", "T4", "RecommendationCurrent"]
+    assert row[-4:] == ["Resize", "High", "T4", "CheaperClassHolds"]
 
 
 def test_classes_and_policies_have_columns_and_all_kinds_share_a_category(api: LocalCluster) -> None:
@@ -174,10 +174,10 @@ def test_classes_and_policies_have_columns_and_all_kinds_share_a_category(api: L
     api.apply(document("InferenceDeployment", name="category"))
 
     header, row = rows(api.kubectl("get", "iclass", "columns"))
-    assert header == ["NAME", "ACCELERATOR", "COUNT", "MEMORY", "USD/H", "CAPACITY", "REGION", "NODES", "AGE"]
+    assert header == ["NAME", "ACCELERATOR", "COUNT", "MEMORY", "USD/H", "CAPACITY", "REGION", "NODES", "READY", "AGE"]
     assert row[:-1] == ["columns", "NVIDIA-L40S", "1", "46068Mi", "1.303", "Reserved", "us-east-1"]
     header, row = rows(api.kubectl("get", "rsp", "columns"))
-    assert header == ["NAME", "MAX-MODE", "INCLUDE", "EXCLUDE", "REGIONS", "AGE"]
+    assert header == ["NAME", "MAX-MODE", "INCLUDE", "EXCLUDE", "REGIONS", "DEPLOYMENTS", "READY", "AGE"]
     assert row[:-1] == ["columns", "Recommend", '["*.metal"]', '["us-east-1","us-east-2"]']
     together = api.kubectl("get", "inference", "-n", NAMESPACE, "-o", "name")
     assert {line.split(".", 1)[0] for line in together.splitlines()} == {kind.name.lower() for kind in KINDS}

@@ -90,7 +90,7 @@ def test_everything_a_deployment_can_say() -> None:
 
     assert full == Terms(
         mode=Mode.RECOMMEND,
-        target=TargetRef("apps/v1", "StatefulSet", "llama-70b", "vllm"),
+        target=TargetRef("apps/v1", "StatefulSet", "my-large-model", "vllm"),
         objective=Objective(
             ttft_p95=1.0,
             tpot_p95=0.075,
@@ -98,6 +98,7 @@ def test_everything_a_deployment_can_say() -> None:
             max_oom_risk=0.01,
             horizon=timedelta(days=30),
             oom_cost_usd=Decimal(2000),
+            stated=frozenset({"TTFT", "TPOT"}),
         ),
         rules=PlacementRules(
             include=("g6e.*", "p4d.*", "p5.*"),
@@ -142,6 +143,7 @@ def test_of_several_defaults_the_most_cautious_counts() -> None:
         max_oom_risk=0.001,
         horizon=timedelta(days=90),
         oom_cost_usd=Decimal(9000),
+        stated=frozenset({"TTFT", "TPOT"}),
     )
 
     assert judged({}, loose, strict).objective == judged({}, strict, loose).objective == cautious
@@ -181,6 +183,23 @@ def test_limits_that_leave_no_kind_of_capacity_leave_no_class() -> None:
     rules = judged({}, placed(capacityTypes=["Spot"]), placed(capacityTypes=["OnDemand"])).rules
 
     assert rules.include == ()
+
+
+@pytest.mark.parametrize(
+    ("own", "policy", "field"),
+    [
+        ({"regions": ["us-east-1"]}, {"regions": ["eu-west-1"]}, "regions"),
+        ({"instanceClasses": {"include": ["g6e.*"]}}, {"instanceClasses": {"include": ["p5.*"]}},
+         "instanceClasses.include"),
+        ({"regions": ["us-east-1"]}, {"regions": ["us-east-1"]}, ""),
+    ],
+)  # fmt: skip
+def test_the_field_that_agrees_in_nothing_is_named_with_the_policy(
+    own: dict[str, Any], policy: dict[str, Any], field: str
+) -> None:
+    rules = judged({"placement": own}, policy, {"maxMode": "Recommend"}).rules
+
+    assert (rules.conflict, rules.policies) == (field, ("policy-0",))
 
 
 def test_one_list_of_globs_stays_globs() -> None:

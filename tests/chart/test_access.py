@@ -11,7 +11,7 @@ from testbed.cluster.base import KubectlError
 from testbed.cluster.local import LocalCluster
 from tests.chart.conftest import RESTRICTED, _remove_everything
 from tests.chart.helm import NAMESPACE, RELEASE, Helm, Object
-from tests.chart.test_rights import CLUSTER, NAMESPACED
+from tests.chart.test_rights import CLUSTER, NAMESPACED, STATUSES
 
 pytestmark = pytest.mark.e2e
 
@@ -134,11 +134,11 @@ def rights(cluster: LocalCluster, user: Path, namespace: str) -> set[tuple[str, 
 
 
 def test_the_operators_rights_in_any_namespace_are_exactly_the_charts(cluster: LocalCluster, operator: Path) -> None:
-    assert rights(cluster, operator, "chat") == NAMESPACED | CLUSTER
+    assert rights(cluster, operator, "chat") == NAMESPACED | CLUSTER | STATUSES
 
 
 def test_in_its_own_namespace_the_lease_comes_on_top(cluster: LocalCluster, operator: Path) -> None:
-    assert rights(cluster, operator, NAMESPACE) == NAMESPACED | CLUSTER | LEASES
+    assert rights(cluster, operator, NAMESPACE) == NAMESPACED | CLUSTER | STATUSES | LEASES
 
 
 def test_the_operator_is_refused_all_that_could_do_harm(cluster: LocalCluster, operator: Path) -> None:

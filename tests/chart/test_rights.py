@@ -23,6 +23,10 @@ NAMESPACED: set[Rule] = {
     ("keda.sh", "scaledobjects", READ),
     ("events.k8s.io", "events", ("create", "patch")),
 }
+STATUSES: set[Rule] = {  # of an operator that serves the whole cluster: several would contradict each other
+    (OURS, "instanceclasses/status", ("patch",)),
+    (OURS, "rightsizingpolicies/status", ("patch",)),
+}
 CLUSTER: set[Rule] = {
     (OURS, "instanceclasses", WATCH),
     (OURS, "rightsizingpolicies", WATCH),
@@ -68,7 +72,7 @@ def namespaced(helm: Helm) -> list[Object]:
 
 
 def test_the_cluster_role_holds_exactly_this(default: list[Object]) -> None:
-    assert rules(the(default, "ClusterRole")) == NAMESPACED | CLUSTER
+    assert rules(the(default, "ClusterRole")) == NAMESPACED | CLUSTER | STATUSES
 
 
 def test_the_lease_is_one_named_object_of_its_own_namespace(default: list[Object]) -> None:
@@ -97,18 +101,29 @@ def test_policies_of_a_release_for_some_namespaces_match_these_alone(namespaced:
         assert expression["values"] == ["chat", "search"]
 
 
-@pytest.mark.parametrize("values", [[], ["watchNamespaces={chat}"]], ids=["cluster", "namespaced"])
-def test_nothing_writes_to_a_workload(helm: Helm, values: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("values", "further"),
+    [
+        ([], {(group, resource) for group, resource, _ in STATUSES}),
+        (["watchNamespaces={chat}"], set()),
+    ],
+    ids=["cluster", "namespaced"],
+)
+def test_nothing_writes_to_a_workload(helm: Helm, values: list[str], further: set[tuple[str, str]]) -> None:
     roles = operators_roles(helm.template(*sets(URL, *values)))
     assert roles
 
     writing = {(group, resource) for role in roles for group, resource, verbs in rules(role) if set(verbs) - set(WATCH)}
-    assert writing == {
-        (OURS, "inferencedeployments"),
-        (OURS, "inferencedeployments/status"),
-        ("events.k8s.io", "events"),
-        ("coordination.k8s.io", "leases"),
-    }
+    assert (
+        writing
+        == {
+            (OURS, "inferencedeployments"),
+            (OURS, "inferencedeployments/status"),
+            ("events.k8s.io", "events"),
+            ("coordination.k8s.io", "leases"),
+        }
+        | further
+    )
 
 
 @pytest.mark.parametrize("values", [[], ["watchNamespaces={chat}"]], ids=["cluster", "namespaced"])
@@ -126,7 +141,9 @@ def test_no_role_at_all_has_a_wildcard_or_a_dangerous_right(helm: Helm, values: 
 def test_scaled_objects_are_read_only_where_wanted(helm: Helm) -> None:
     without = helm.template(*sets(URL, "rbac.scaledObjects=false"))
 
-    assert {rule for rule in NAMESPACED | CLUSTER if rule[0] != "keda.sh"} == rules(the(without, "ClusterRole"))
+    assert {rule for rule in NAMESPACED | CLUSTER | STATUSES if rule[0] != "keda.sh"} == rules(
+        the(without, "ClusterRole")
+    )
 
 
 def test_people_are_given_the_objects_but_never_the_status(default: list[Object]) -> None:

@@ -1,12 +1,14 @@
 """The values: typos are refused by name, and every value is in the schema and in the README."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import yaml
 
+from gpu_rightsizer.controller import wiring
 from testbed.helm import HelmError
 from tests.chart.helm import CHART, URL, Helm, sets
 from tools import chart_readme
@@ -51,6 +53,49 @@ def test_a_wrong_value_is_refused_where_it_stands(helm: Helm, value: str, messag
         helm.template(*sets(URL, value))
 
     assert message in str(refused.value)
+
+
+MATCHERS = [
+    "",
+    'cluster="a"',
+    "cluster=a",
+    'cluster=""',
+    'cluster=~"a.*"',
+    "cluster=~a",
+    'cluster!="a"',
+    'c="\\\\"',
+    "cluster",
+]
+URLS = ["http://p:9090", "https://p/x", "http://u:p@s", "http://p?x=1", "http://p#x", "ftp://p"]
+
+
+@pytest.mark.parametrize("matcher", MATCHERS)
+def test_the_chart_and_the_command_line_take_the_same_matchers(matcher: str) -> None:
+    assert _fits("clusterMatcher", matcher) is (not matcher or _taken(wiring._matcher, matcher))
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_the_chart_and_the_command_line_take_the_same_addresses(url: str) -> None:
+    assert _fits("url", url) is _taken(wiring._url, url)
+
+
+@pytest.mark.parametrize("value", ["team-a", "a b", "a\nb", "caf\u00e9", ""])
+def test_the_chart_and_the_command_line_take_the_same_headers(value: str) -> None:
+    pattern = SCHEMA["properties"]["prometheus"]["properties"]["headers"]["additionalProperties"]["pattern"]
+
+    assert bool(re.search(pattern, value)) is _taken(wiring._header, f"X-Key: {value}")
+
+
+def _fits(name: str, value: str) -> bool:
+    return bool(re.search(SCHEMA["properties"]["prometheus"]["properties"][name]["pattern"], value))
+
+
+def _taken(read: Callable[[str], object], value: str) -> bool:
+    try:
+        read(value)
+    except ValueError:
+        return False
+    return True
 
 
 def test_lint_refuses_it_too(helm: Helm) -> None:

@@ -43,7 +43,12 @@ def example() -> World:
         seen,
         on=HERE,
         model=CATALOGUE.models["meta-llama/Llama-3.1-8B-Instruct"],
-        engine_settings=make.settings(max_model_len=16384, max_num_seqs=1024, max_num_batched_tokens=8192),
+        engine_settings=make.settings(
+            max_model_len=16384,
+            max_num_seqs=1024,
+            max_num_batched_tokens=8192,
+            by_device=frozenset({"max_num_seqs", "max_num_batched_tokens"}),
+        ),
         objective=Objective(1.0, 0.075, 0.999, 0.01, timedelta(days=30), Decimal(2000)),
     )
 

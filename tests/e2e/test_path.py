@@ -21,6 +21,8 @@ ANNOTATIONS = {f"{OURS}summary", f"{OURS}recommendation", f"{OURS}recommendation
 MAY_WRITE = {
     ("inferencedeployments", "status"),
     ("inferencedeployments", ""),
+    ("instanceclasses", "status"),
+    ("rightsizingpolicies", "status"),
     ("events", ""),
     ("leases", ""),
 }

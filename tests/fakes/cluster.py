@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from gpu_rightsizer.ports import Conflict, Rejected
+from gpu_rightsizer.ports import Conflict, Rejected, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-INFDS = "/apis/gpu-rightsizer.dev/v1alpha1/inferencedeployments"
+API = "/apis/gpu-rightsizer.dev/v1alpha1"
+INFDS = f"{API}/inferencedeployments"
 EVENTS = "events"
 
 
@@ -20,6 +21,7 @@ class FakeCluster:
     """`ports.Cluster`; `before_write` may raise in place of the next write (a crash, an outage)."""
 
     lists: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    refused: dict[str, Exception] = field(default_factory=dict)  # by path: what listing it raises
     writes: list[tuple[str, str]] = field(default_factory=list)
     before_write: Callable[[str], None] = lambda _: None
     _version: int = 100
@@ -47,24 +49,25 @@ class FakeCluster:
         metadata_only: bool = False,  # noqa: ARG002 - the port has it
     ) -> list[dict[str, Any]]:
         """Copies, so that nobody changes the store by changing an answer."""
+        if path in self.refused:
+            raise self.refused[path]
         return deepcopy(self.lists.get(path, []))
 
-    async def apply_status(
-        self, namespace: str, name: str, resource_version: str, status: Mapping[str, object]
-    ) -> None:
-        """By resourceVersion; never creates."""
-        raw = self._found(namespace, name)
-        if raw["metadata"]["resourceVersion"] != resource_version:
-            raise Conflict("409: the object has been modified")
-        self._write("status", name)
-        self._change(raw, "status", dict(status))
+    async def exists(self, path: str) -> bool:
+        """Whether anything was put there."""
+        return path in self.lists
 
-    async def apply_annotations(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
-        """By uid; never creates."""
-        raw = self._found(namespace, name)
-        if raw["metadata"]["uid"] != uid:
-            raise Conflict("409: uid mismatch")
-        self._write("annotations", name)
+    async def apply_status(self, seen: Version, status: Mapping[str, object]) -> Version:
+        """By uid and resourceVersion; never creates."""
+        raw = self._found(seen)
+        self._write("status", seen.name)
+        self._change(raw, "status", dict(status))
+        return replace(seen, resource_version=raw["metadata"]["resourceVersion"])
+
+    async def apply_annotations(self, seen: Version, annotations: Mapping[str, str]) -> None:
+        """By uid and resourceVersion; never creates."""
+        raw = self._found(seen)
+        self._write("annotations", seen.name)
         present = raw["metadata"].get("annotations", {})
         kept = {key: value for key, value in present.items() if not key.startswith("gpu-rightsizer.dev/")}
         self._change(raw["metadata"], "annotations", {**kept, **annotations})
@@ -81,12 +84,16 @@ class FakeCluster:
     def _change(self, holder: dict[str, Any], key: str, value: object) -> None:
         self._version += 1
         holder[key] = value
-        for raw in self.lists[INFDS]:
+        for raw in (each for objects in self.lists.values() for each in objects):
             if raw is holder or raw["metadata"] is holder:
                 raw["metadata"]["resourceVersion"] = str(self._version)
 
-    def _found(self, namespace: str, name: str) -> dict[str, Any]:
-        for raw in self.lists.get(INFDS, []):
-            if (raw["metadata"]["namespace"], raw["metadata"]["name"]) == (namespace, name):
-                return raw
-        raise Rejected(f"404 {namespace}/{name}")
+    def _found(self, seen: Version) -> dict[str, Any]:
+        for raw in self.lists.get(f"{API}/{seen.plural}", []):
+            meta = raw["metadata"]
+            if (meta.get("namespace", ""), meta["name"]) != (seen.namespace, seen.name):
+                continue
+            if (meta["uid"], meta["resourceVersion"]) != (seen.uid, seen.resource_version):
+                raise Conflict("409: the object has been modified")
+            return raw
+        raise Rejected(f"404 {seen.namespace}/{seen.name}")

@@ -58,10 +58,10 @@ class Live:
         return self.cluster.get("pod", name, namespace=OPERATOR)
 
     def holder(self) -> str:
-        """Who holds the Lease."""
+        """The pod that holds the Lease; the holder's name goes on with a mark of the process."""
         lease = self.cluster.get("lease", "gpu-rightsizer", namespace=OPERATOR)
         name: str = lease["spec"].get("holderIdentity", "")
-        return name
+        return name.partition("_")[0]
 
 
 @pytest.fixture(scope="session")

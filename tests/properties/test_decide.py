@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.decide.choice import MOST_ALTERNATIVES, MOST_REJECTED
-from gpu_rightsizer.decide.guards import WANT_OF_DATA
+from gpu_rightsizer.decide.guards import UNDECIDED
 from gpu_rightsizer.decide.idle import parks_after
 from gpu_rightsizer.decide.money import LEAST_HOURLY, LEAST_SHARE, attributed_hourly, potential_hourly
 from gpu_rightsizer.decide.situation import has_less_memory, is_smaller_or_slower
@@ -208,9 +208,9 @@ def test_unknown_exactly_where_data_are_wanting(case: tuple[Workload, Need, list
     decision = made(case)
 
     if decision.action is Action.UNKNOWN:
-        assert decision.reasons[0].code in WANT_OF_DATA
+        assert decision.reasons[0].code in UNDECIDED
     if decision.action is Action.KEEP:
-        assert decision.reasons[0].code not in WANT_OF_DATA
+        assert decision.reasons[0].code not in UNDECIDED
 
 
 @given(cases())

@@ -103,6 +103,11 @@ namespaceSelector:
 - apiGroups: [gpu-rightsizer.dev]
   resources: [instanceclasses, rightsizingpolicies]
   verbs: [get, list, watch]
+{{- if not .Values.watchNamespaces }}
+- apiGroups: [gpu-rightsizer.dev]
+  resources: [instanceclasses/status, rightsizingpolicies/status]
+  verbs: [patch]
+{{- end }}
 - apiGroups: [""]
   resources: [nodes, persistentvolumes, namespaces]
   verbs: [get, list]

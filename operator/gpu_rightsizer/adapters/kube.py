@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
@@ -15,13 +16,14 @@ import orjson
 from kubernetes.aio import client, config
 from kubernetes.aio.config import ConfigException
 
-from gpu_rightsizer.ports import Conflict, Rejected, Unavailable
+from gpu_rightsizer.adapters.redact import redacted
+from gpu_rightsizer.ports import Conflict, Rejected, Unavailable, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 GROUP = "gpu-rightsizer.dev"
-VERSION = "v1alpha1"
+API_VERSION = "v1alpha1"
 FIELD_MANAGER = "gpu-rightsizer"  # of the status
 ANNOTATION_MANAGER = "gpu-rightsizer-annotations"  # a manager of its own: an apply drops what it leaves out
 PAGE = 500
@@ -106,8 +108,11 @@ class KubeCluster:
         query = {"limit": str(PAGE)}
         while True:
             page = await self.request("GET", path, query=query, accept=accept)
-            items += page.get("items") or []
-            token = page.get("metadata", {}).get("continue")
+            found = page.get("items")
+            if not isinstance(found, list):
+                raise Unavailable(f"the API server answered GET {path} with something that is no list")
+            items += found
+            token = _mapping(page, "metadata").get("continue")
             if not token:
                 return items
             query = {"limit": str(PAGE), "continue": token}
@@ -120,23 +125,20 @@ class KubeCluster:
             return False
         return True
 
-    async def apply_status(
-        self, namespace: str, name: str, resource_version: str, status: Mapping[str, object]
-    ) -> None:
+    async def apply_status(self, seen: Version, status: Mapping[str, object]) -> Version:
         """Apply the whole status (what is left out is removed), only onto the version it was computed from."""
-        body = _identity(namespace, name) | {"status": status}
-        body["metadata"]["resourceVersion"] = resource_version
-        await self._apply(f"{_object_path(namespace, name)}/status", body, FIELD_MANAGER)
+        written = await self._apply(f"{_object_path(seen)}/status", _identity(seen) | {"status": status}, FIELD_MANAGER)
+        return replace(seen, resource_version=str(_mapping(written, "metadata").get("resourceVersion", "")))
 
-    async def apply_annotations(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
-        """Apply our annotations; the uid keeps a deleted or recreated object from being made or touched."""
-        body = _identity(namespace, name)
-        body["metadata"] |= {"uid": uid, "annotations": dict(annotations)}
-        await self._apply(_object_path(namespace, name), body, ANNOTATION_MANAGER)
+    async def apply_annotations(self, seen: Version, annotations: Mapping[str, str]) -> None:
+        """Apply our annotations, only onto that version: a leader that was replaced meanwhile writes nothing."""
+        body = _identity(seen)
+        body["metadata"]["annotations"] = dict(annotations)
+        await self._apply(_object_path(seen), body, ANNOTATION_MANAGER)
 
-    async def _apply(self, path: str, body: Json, manager: str) -> None:
+    async def _apply(self, path: str, body: Json, manager: str) -> Json:
         # Forced: these fields are ours alone, whoever wrote them last.
-        await self.request(
+        return await self.request(
             "PATCH", path, query={"fieldManager": manager, "force": "true"}, body=body, content_type=APPLY
         )
 
@@ -157,28 +159,44 @@ class KubeCluster:
 def _checked(status: int, content: bytes, what: str) -> Json:
     if status in RETRY_LATER:
         raise Unavailable(f"the API server answered {what} with {status}")
-    try:
-        body: Json = orjson.loads(content) if content else {}
-    except orjson.JSONDecodeError as error:
-        words = content[:200].decode(errors="replace").strip()
-        if status >= 400:  # a group that is not served answers in plain text
-            body = {"message": words}
-        else:
-            raise Unavailable(f"the API server answered {what} with something that is not JSON: {words}") from error
+    body = _object(content)
+    if body is None and status < 400:
+        raise Unavailable(f"the API server answered {what} with something that is no JSON object: {_words(content)}")
+    # A group that is not served answers in plain text, and so does a proxy, which may repeat the request's headers.
+    message = _words(content) if body is None else redacted(str(body.get("message", "")))
     if status == 409:
-        raise Conflict(f"409 {what}: {body.get('message', '')}"[:500])
+        raise Conflict(f"409 {what}: {message}"[:500])
     if status >= 400:
-        raise Rejected(f"{status} {what}: {body.get('message', '')}"[:500])
-    return body
+        raise Rejected(f"{status} {what}: {message}"[:500])
+    return body or {}
 
 
-def _identity(namespace: str, name: str) -> Json:
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "InferenceDeployment",
-        "metadata": {"namespace": namespace, "name": name},
-    }
+def _object(content: bytes) -> Json | None:
+    try:
+        body = orjson.loads(content) if content else {}
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
-def _object_path(namespace: str, name: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/inferencedeployments/{name}"
+def _words(content: bytes) -> str:
+    return redacted(content[:1000].decode(errors="replace").strip())[:200]
+
+
+def _mapping(body: Json, key: str) -> Json:
+    """What stands there if it is an object, else an empty one: the field may be null."""
+    found = body.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _identity(seen: Version) -> Json:
+    """The uid keeps a deleted or recreated object from being made or touched, the version a changed one."""
+    metadata = {"name": seen.name, "uid": seen.uid, "resourceVersion": seen.resource_version}
+    if seen.namespace:
+        metadata["namespace"] = seen.namespace
+    return {"apiVersion": f"{GROUP}/{API_VERSION}", "kind": seen.kind, "metadata": metadata}
+
+
+def _object_path(seen: Version) -> str:
+    where = f"namespaces/{seen.namespace}/" if seen.namespace else ""
+    return f"/apis/{GROUP}/{API_VERSION}/{where}{seen.plural}/{seen.name}"

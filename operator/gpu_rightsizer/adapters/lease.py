@@ -66,7 +66,7 @@ class Lease:
             if not str(error).startswith("404 "):
                 raise
             return await self._write("POST", self._collection(), self._fresh(), started)
-        spec = lease.setdefault("spec", {})
+        spec = _spec(lease)
         if self._held_by_another(spec, started):
             self.number = None
             return False
@@ -114,7 +114,7 @@ class Lease:
         except Conflict:  # somebody was quicker
             self.number = None
             return False
-        self.number = int(written["spec"].get("leaseTransitions") or 0)
+        self.number = int(_spec(written).get("leaseTransitions") or 0)
         self._until = started + self._times.renew_deadline
         return True
 
@@ -125,8 +125,9 @@ class Lease:
         self.number = None
         try:
             lease = await self._cluster.request("GET", self._path())
-            if lease["spec"].get("holderIdentity") == self._holder:
-                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+            spec = _spec(lease)
+            if spec.get("holderIdentity") == self._holder:
+                spec |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self._cluster.request("PUT", self._path(), body=lease)
         except (Unavailable, Rejected, Conflict) as error:
             log.info("the Lease was not released, it expires by itself: %s", error)
@@ -153,3 +154,11 @@ class Lease:
 
     def _path(self) -> str:
         return f"{self._collection()}/{self._name}"
+
+
+def _spec(lease: dict[str, Any]) -> dict[str, Any]:
+    """Its spec, put in place where it is absent or null: a Lease without one is nobody's."""
+    if not isinstance(lease.get("spec"), dict):
+        lease["spec"] = {}
+    spec: dict[str, Any] = lease["spec"]
+    return spec

@@ -46,9 +46,10 @@ class _Session(HardenedSession):
         answer = super().request(*args, **kwargs)
         body = _body(answer.content)
         if body.get("status") != "success":
-            raise Rejected(f"the metrics store answered: {str(body.get('error', 'no status'))[:300]}")
+            words = self.redacted(str(body.get("error", "no status")))
+            raise Rejected(f"the metrics store answered: {words[:300]}")
         _check_type(body, answer.url.partition("?")[0].rpartition("/")[2])
-        notes = [str(note) for key in ("warnings", "infos") for note in body.get(key) or []]
+        notes = [self.redacted(str(note)) for key in ("warnings", "infos") for note in body.get(key) or []]
         if body.get("isPartial") is True:
             notes.append("the answer is partial")
         _NOTES.get().extend(note for note in notes if not note.startswith(HARMLESS))

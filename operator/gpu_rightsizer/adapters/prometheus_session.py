@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from typing_extensions import override
 
 from gpu_rightsizer.adapters.deadline import Deadline, watched_pools
+from gpu_rightsizer.adapters.redact import redacted
 from gpu_rightsizer.ports import Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ DAY_S = 86_400
 THREADS = 4
 CHUNK = 1 << 16
 MIB = 1 << 20
+LEAST_SECRET = 8  # characters of a header's value; what is shorter names a tenant, and stands in other words too
+MOST_WORDS = 4096  # bytes of an error's body that are looked at
 FORM = "application/x-www-form-urlencoded"
 # Thanos leaves out stores that do not answer unless told not to; others ignore what they do not know.
 WHOLE_ANSWERS = {"partial_response": "false", "dedup": "true"}
@@ -60,6 +63,7 @@ class HardenedSession(requests.Session):
         super().__init__()
         self._settings = settings
         self._lock = threading.Lock()
+        self._shown: tuple[str, ...] = ()  # the credentials last sent, which must not come back in words
         self._files = self._stamps()
         self._adapter = _CappedAdapter(settings)
         self.trust_env = False
@@ -96,7 +100,28 @@ class HardenedSession(requests.Session):
         answer = self._sent(seconds, method, url, *args, headers={**own, **credentials}, **kwargs)
         if answer.status_code == requests.codes.unauthorized and self._credentials() != credentials:
             answer = self._sent(seconds, method, url, *args, headers={**own, **self._credentials()}, **kwargs)
-        return _checked(answer)
+        return self._checked(answer)
+
+    def redacted(self, text: str) -> str:
+        """Words of the store, or of a library about our request, without our credentials."""
+        headers = [each for each in (self._settings.headers or {}).values() if len(each) >= LEAST_SECRET]
+        return redacted(text, [*self._shown, *headers])
+
+    def _checked(self, answer: requests.Response) -> requests.Response:
+        code = answer.status_code
+        if code == requests.codes.ok:
+            return answer
+        if code in {401, 403}:
+            raise Rejected(f"the metrics store answered {code}: check the credentials")
+        if 300 <= code < 400:
+            raise Rejected(f"the metrics store answered {code}, a redirect: configure the address it leads to")
+        words = self.redacted(answer.content[:MOST_WORDS].decode(errors="replace"))[:300]
+        if code in {408, 413, 422, 429} or code >= 500:
+            raise Unavailable(f"the metrics store answered {code}: {words}")
+        raise Rejected(f"the metrics store answered {code}: {words}")
+
+    def _short(self, error: Exception) -> str:
+        return self.redacted(f"{type(error).__name__}: {error}")[:200]
 
     def _allowed(self, params: Mapping[str, Any]) -> float:
         """Seconds for the whole exchange: the first read of weeks of history is the store's heaviest work."""
@@ -109,14 +134,14 @@ class HardenedSession(requests.Session):
                 answer = super().request(method, url, *args, **kwargs)
             except requests.exceptions.SSLError as error:
                 raise Rejected(
-                    f"TLS to the metrics store failed: {_short(error)}; check the CA and the certificate"
+                    f"TLS to the metrics store failed: {self._short(error)}; check the CA and the certificate"
                 ) from error
             except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
                 if deadline.passed:
                     raise _too_slow(seconds) from error
-                raise Unavailable(f"the metrics store did not answer: {_short(error)}") from error
+                raise Unavailable(f"the metrics store did not answer: {self._short(error)}") from error
             except OSError as error:  # requests finds out itself that a certificate's file is not there
-                raise Rejected(f"cannot use the files for the metrics store: {_short(error)}") from error
+                raise Rejected(f"cannot use the files for the metrics store: {self._short(error)}") from error
         if deadline.passed:
             raise _too_slow(seconds)
         return answer
@@ -124,12 +149,14 @@ class HardenedSession(requests.Session):
     def _credentials(self) -> dict[str, str]:
         settings = self._settings
         if settings.bearer_token_file is not None:
-            return {"Authorization": f"Bearer {_secret(settings.bearer_token_file)}"}
+            token = _secret(settings.bearer_token_file)
+            self._shown = (token,)
+            return {"Authorization": f"Bearer {token}"}
         if settings.user_file is not None and settings.password_file is not None:
-            basic = requests.Request(
-                auth=(_secret(settings.user_file), _secret(settings.password_file)), url="http://x"
-            )
-            return {"Authorization": str(basic.prepare().headers["Authorization"])}
+            user, password = _secret(settings.user_file), _secret(settings.password_file)
+            basic = str(requests.Request(auth=(user, password), url="http://x").prepare().headers["Authorization"])
+            self._shown = (password, basic.removeprefix("Basic "))
+            return {"Authorization": basic}
         return {}
 
     def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
@@ -191,20 +218,6 @@ def _inflated(answer: requests.Response, most: int) -> Iterator[bytes]:
         raise Unavailable("the metrics store's answer ends early")
 
 
-def _checked(answer: requests.Response) -> requests.Response:
-    code = answer.status_code
-    if code == requests.codes.ok:
-        return answer
-    words = answer.content[:300].decode(errors="replace")
-    if code in {401, 403}:
-        raise Rejected(f"the metrics store answered {code}: check the credentials")
-    if 300 <= code < 400:
-        raise Rejected(f"the metrics store answered {code}, a redirect: configure the address it leads to")
-    if code in {408, 413, 422, 429} or code >= 500:
-        raise Unavailable(f"the metrics store answered {code}: {words}")
-    raise Rejected(f"the metrics store answered {code}: {words}")
-
-
 def _too_slow(seconds: float) -> Unavailable:
     return Unavailable(f"the metrics store gave no whole answer within {seconds:g} s")
 
@@ -227,7 +240,3 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]

@@ -98,11 +98,13 @@ INSTANCE_CLASS: Final = Kind(
         Column("Capacity", ".spec.price.commitment", "What the price buys"),
         Column("Region", ".spec.region", "Region of the nodes"),
         Column("Nodes", ".status.nodes", "Nodes of this class now", "integer"),
+        Column("Ready", f"{_READY}.status", "Whether it is in use"),
         AGE,
         Column("CPU", ".spec.host.cpu", "CPU of one node", wide=True),
         Column("Host-Memory", ".spec.host.memory", "Memory of one node", wide=True),
         Column("Provisionable", ".status.provisionable", "Whether such nodes can be had", wide=True),
         Column("Priced", ".spec.price.asOf", "The day the price was read", wide=True),
+        Column("Reason", f"{_READY}.reason", "Why it is in use or not", wide=True),
     ),
 )
 
@@ -116,8 +118,11 @@ RIGHTSIZING_POLICY: Final = Kind(
         Column("Include", ".spec.instanceClasses.include", "Classes that may be proposed"),
         Column("Exclude", ".spec.instanceClasses.exclude", "Classes that are never proposed"),
         Column("Regions", ".spec.regions", "Regions that may be proposed"),
+        Column("Deployments", ".status.deployments", "InferenceDeployments it holds for", "integer"),
+        Column("Ready", f"{_READY}.status", "Whether it is in use"),
         AGE,
         Column("Max-OOM-Risk", ".spec.defaults.slo.maxOomRisk", "Default of `slo.maxOomRisk`", wide=True),
+        Column("Reason", f"{_READY}.reason", "Why it is in use or not", wide=True),
     ),
 )
 

@@ -242,7 +242,8 @@ class InstanceClassStatus(Wire):
         Field(
             max_length=8,
             json_schema_extra=list_map("type"),
-            description="What holds about the class, one entry a type.",
+            description="What holds about the class, one entry a type. `Ready` is `False` when it cannot be used; the "
+            "message names the field.",
         ),
     ] = ()
 
@@ -256,5 +257,6 @@ class InstanceClass(Wire):
     metadata: Metadata
     spec: Annotated[InstanceClassSpec, Field(description="The nodes, their accelerators and their price.")]
     status: Annotated[
-        InstanceClassStatus, Field(description="What was found in this cluster. Written by the operator.")
+        InstanceClassStatus,
+        Field(description="What was found in this cluster. Written by an operator that serves all of it."),
     ] = InstanceClassStatus()

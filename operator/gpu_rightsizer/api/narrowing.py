@@ -53,16 +53,23 @@ def placement_rules(
     allowed = _common(regions)
     capacity = _first(own.capacity_types if own else None, [each.capacity_types for each in sources])
     types = _common(capacity) if capacity else CAPACITY_TYPES
-    impossible = (bool(regions) and not allowed) or not types
+    conflict = _conflict(include=include, regions=not regions or bool(allowed), capacity=types)
     least, most = _bounds(_first(own.replicas if own else None, [each.replicas for each in sources]))
     return PlacementRules(
-        include=NO_CLASS if impossible else include,
+        include=NO_CLASS if conflict else include,
         exclude=tuple(sorted({glob for limit in limits for glob in limit.exclude})),
         regions=allowed,
         capacity_types=types,
         min_replicas=least,
         max_replicas=most,
+        conflict=conflict,
     )
+
+
+def _conflict(*, include: Sequence[str], regions: bool, capacity: Sequence[Commitment]) -> str:
+    """The field on which the limits that hold together agree in nothing."""
+    fields = (("regions", regions), ("capacityTypes", capacity), ("instanceClasses.include", include))
+    return next((field for field, left in fields if not left), "")
 
 
 def _first(own: S | None, defaults: Sequence[S | None]) -> list[S]:

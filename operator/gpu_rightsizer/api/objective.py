@@ -166,7 +166,7 @@ class Placement(Wire):
             min_length=1,
             json_schema_extra=list_set(),
             description="Data residency: no class outside these regions is ever proposed, for example `us-east-1`. "
-            "When absent: the policy's default, else any region.",
+            "When absent: the policy's default, else the region it runs in, or any where that is not known.",
         ),
     ] = None
     capacity_types: Annotated[

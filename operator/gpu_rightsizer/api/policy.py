@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from gpu_rightsizer.api.conditions import Metadata
+from gpu_rightsizer.api.conditions import Condition, Metadata
 from gpu_rightsizer.api.objective import ClassGlobs, Placement, Slo
-from gpu_rightsizer.api.scalars import LabelValue, Region
-from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic, list_set
+from gpu_rightsizer.api.scalars import Generation, LabelValue, Region
+from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic, list_map, list_set
 from gpu_rightsizer.domain.workload import Mode
 
 LabelKey = Annotated[str, Text(317, 1)]
@@ -128,6 +128,31 @@ class RightsizingPolicySpec(Wire):
     ] = None
 
 
+class RightsizingPolicyStatus(Wire):
+    """Whether the policy is in use, and for how much."""
+
+    observed_generation: Annotated[
+        Generation | None, Field(description="The `metadata.generation` that this status is about.")
+    ] = None
+    deployments: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=1_000_000,
+            description="InferenceDeployments in the namespaces it selects now. Absent: not known.",
+        ),
+    ] = None
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(
+            max_length=8,
+            json_schema_extra=list_map("type"),
+            description="What holds about the policy, one entry a type. `Ready` is `False` when it cannot be read: "
+            "then nothing is recommended in the namespaces it may select.",
+        ),
+    ] = ()
+
+
 class RightsizingPolicy(Wire):
     """A RightsizingPolicy holds guard rails for the InferenceDeployments of the namespaces it selects.
 
@@ -138,3 +163,7 @@ class RightsizingPolicy(Wire):
     spec: Annotated[
         RightsizingPolicySpec, Field(description="The namespaces and the guard rails that hold there. Written by you.")
     ]
+    status: Annotated[
+        RightsizingPolicyStatus,
+        Field(description="Whether it is in use. Written by an operator that serves the whole cluster."),
+    ] = RightsizingPolicyStatus()

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from gpu_rightsizer.api.scalars import (
     ClassName,
+    CountOut,
     QuantityOut,
     Sentence,
     ShareOut,
-    SmallCount,
     SpanOut,
     TimeOut,
     UsdOut,
@@ -26,10 +26,10 @@ class Configuration(Wire):
     """Where and how replicas would run."""
 
     instance_class: Annotated[ClassName, Field(description="The InstanceClass, for example `g6e.xlarge`.")]
-    accelerators: Annotated[SmallCount, Field(description="Accelerators of each replica.")]
-    replicas: Annotated[SmallCount, Field(description="Replicas; `0` is scaled to zero.")]
+    accelerators: Annotated[CountOut, Field(description="Accelerators of each replica.")]
+    replicas: Annotated[CountOut, Field(description="Replicas; `0` is scaled to zero.")]
     tensor_parallel: Annotated[
-        SmallCount | None, Field(description="Accelerators that one copy of the model is split over.")
+        CountOut | None, Field(description="Accelerators that one copy of the model is split over.")
     ] = None
     engine_args: Annotated[
         dict[str, EngineArgument],
@@ -58,8 +58,8 @@ class Rejected(Wire):
     """A configuration that was ruled out."""
 
     instance_class: Annotated[ClassName, Field(description="The InstanceClass.")]
-    accelerators: Annotated[SmallCount, Field(description="Accelerators of each replica.")]
-    replicas: Annotated[SmallCount, Field(description="Replicas.")]
+    accelerators: Annotated[CountOut, Field(description="Accelerators of each replica.")]
+    replicas: Annotated[CountOut, Field(description="Replicas.")]
     reason: Annotated[Code, Field(description="The one thing that rules it out, as a word for programs.")]
     message: Annotated[Sentence, Field(description="The same as a sentence with its numbers.")]
 

@@ -86,6 +86,6 @@ ClassName = Annotated[str, Text(253, 1)]
 Region = Annotated[str, Text(63, 1, r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 FreeText = Annotated[str, Text(253)]
 
-SmallCount = Annotated[int, Field(ge=0, le=1000)]
+CountOut = Annotated[int, Field(ge=0, le=2_147_483_647)]  # as Kubernetes counts replicas
 Generation = Annotated[int, Field(ge=0, le=9_007_199_254_740_991)]
 NodeCount = Annotated[int, Field(ge=0, le=100_000)]

@@ -9,13 +9,13 @@ from gpu_rightsizer.api.recommendation import Recommendation
 from gpu_rightsizer.api.scalars import (
     ClassName,
     ContainerName,
+    CountOut,
     Generation,
     NumberOut,
     ObjectName,
     QuantityOut,
     Sentence,
     ShareOut,
-    SmallCount,
     SpanOut,
     TimeOut,
     UsdOut,
@@ -42,10 +42,10 @@ class Current(Wire):
     accelerator: Annotated[
         str | None, Text(63), Field(description="Product of the accelerators, for example `NVIDIA-H100-80GB-HBM3`.")
     ] = None
-    accelerators: Annotated[SmallCount | None, Field(description="Accelerators that each replica asks for.")] = None
-    replicas: Annotated[SmallCount | None, Field(description="Replicas that the workload asks for.")] = None
+    accelerators: Annotated[CountOut | None, Field(description="Accelerators that each replica asks for.")] = None
+    replicas: Annotated[CountOut | None, Field(description="Replicas that the workload asks for.")] = None
     tensor_parallel: Annotated[
-        SmallCount | None, Field(description="Accelerators that one copy of the model is split over.")
+        CountOut | None, Field(description="Accelerators that one copy of the model is split over.")
     ] = None
     capacity_type: Annotated[Commitment | None, Field(description="What kind of capacity the price buys.")] = None
     hourly_usd: Annotated[
@@ -132,8 +132,8 @@ class Usage(Wire):
     idle_for: Annotated[
         SpanOut | None, Field(description="How long no request has been seen. Absent: busy, or not proven.")
     ] = None
-    pods_seen: Annotated[SmallCount | None, Field(description="Pods of the workload with metrics.")] = None
-    pods_expected: Annotated[SmallCount | None, Field(description="Pods of the workload that exist.")] = None
+    pods_seen: Annotated[CountOut | None, Field(description="Pods of the workload with metrics.")] = None
+    pods_expected: Annotated[CountOut | None, Field(description="Pods of the workload that exist.")] = None
     series: Annotated[
         tuple[SeriesSeen, ...],
         Field(
@@ -175,7 +175,9 @@ class IncidentRecord(Wire):
         Text(64),
         Field(description="Hash of the engine's arguments then: whether the cause still applies is told by it."),
     ] = None
-    message: Annotated[str | None, Text(512), Field(description="What the container said last.")] = None
+    message: Annotated[
+        str | None, Text(512), Field(description="What the container said last; kept of the latest three.")
+    ] = None
 
 
 class InferenceDeploymentStatus(Wire):

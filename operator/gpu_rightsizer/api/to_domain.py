@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -82,10 +82,19 @@ def terms(
         mode=mode,
         target=_target(spec),
         objective=objective(spec.slo, [each.defaults.slo for each in specs if each.defaults and each.defaults.slo]),
-        rules=placement_rules(spec.placement, specs, class_names),
+        rules=replace(placement_rules(spec.placement, specs, class_names), policies=_placing(holding)),
         scale_to_zero=_scale_to_zero(spec, mode),
         overrides=_overrides(spec),
         policies=tuple(name for name, _ in holding),
+    )
+
+
+def _placing(holding: Iterable[tuple[str, RightsizingPolicySpec]]) -> tuple[str, ...]:
+    """The policies that have a say in the placement."""
+    return tuple(
+        name
+        for name, each in holding
+        if each.instance_classes or each.regions or (each.defaults and each.defaults.placement)
     )
 
 
@@ -98,7 +107,13 @@ def objective(own: Slo | None, defaults: Sequence[Slo] = ()) -> Objective:
         max_oom_risk=float(MAX_OOM_RISK.of(own, defaults)),
         horizon=HORIZON.of(own, defaults),
         oom_cost_usd=OOM_COST.of(own, defaults),
+        stated=_stated([*([own] if own else []), *defaults]),
     )
+
+
+def _stated(slos: Sequence[Slo]) -> frozenset[str]:
+    limits = {"TTFT": TTFT, "TPOT": TPOT}
+    return frozenset(name for name, limit in limits.items() if any(limit.written(slo) is not None for slo in slos))
 
 
 def _target(spec: InferenceDeploymentSpec) -> TargetRef:

@@ -37,10 +37,10 @@ def parse_duration(text: str) -> timedelta:
     """`90s`, `1h30m`, `30d`; at most a hundred years."""
     if not re.fullmatch(DURATION_PATTERN, text):
         raise BadValue(f"`{text}` is not a duration; write for example `90s`, `1h30m` or `30d`")
-    total = sum(int(count) * _MICROSECONDS[unit] for count, unit in _DURATION_PART.findall(text))
+    total = sum(Decimal(count) * _MICROSECONDS[unit] for count, unit in _DURATION_PART.findall(text))
     if total > _LONGEST / timedelta(microseconds=1):
         raise BadValue(f"`{text}` is longer than a hundred years")
-    return timedelta(microseconds=total)
+    return timedelta(microseconds=int(total))
 
 
 def format_duration(span: timedelta) -> str:
@@ -153,11 +153,11 @@ def parse_time(text: str) -> datetime:
     """An RFC 3339 time with its zone, in UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # overflow: a year before 1 or after 9999, once in UTC
         raise BadValue(f"`{text}` is not a time; write for example `2026-07-20T08:30:00Z`") from error
-    if moment.tzinfo is None:
-        raise BadValue(f"`{text}` has no time zone; write for example `2026-07-20T08:30:00Z`")
-    return moment.astimezone(UTC)
+    raise BadValue(f"`{text}` has no time zone; write for example `2026-07-20T08:30:00Z`")
 
 
 def format_time(moment: datetime) -> str:

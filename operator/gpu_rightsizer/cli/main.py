@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
@@ -33,8 +34,16 @@ class DurationType(click.ParamType[timedelta]):
         return timedelta(seconds=sum(int(number) * UNITS[unit] for number, unit in parts))
 
 
+def _version() -> str:
+    """Of the installed distribution; a clone that is run from its folder has none."""
+    try:
+        return version("gpu-rightsizer")
+    except PackageNotFoundError:
+        return "unknown (run from source, not installed)"
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="gpu-rightsizer")
+@click.version_option(_version(), prog_name="gpu-rightsizer")
 def cli() -> None:
     """What each inference deployment needs, at what risk, and the cheapest class that holds it.
 
@@ -90,6 +99,58 @@ def run(once: bool, log_level: str, **options: object) -> None:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     wiring.run_once(settings) if once else wiring.run_for_ever(settings)
+
+
+@cli.command()
+@click.argument("trace", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--model", help="A model of the catalogue; sizes are then its instance classes, and money is USD.")
+@click.option("--class", "classes", multiple=True, help="Only this class; may be repeated. Default: all that hold it.")
+@click.option("--current", help="The class that every deployment runs on now; adds the policy `static current`.")
+@click.option("--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="On the current class.")
+@click.option("--lead-time", type=DurationType(), default="5m", show_default=True, help="From an order to a replica.")
+@click.option("--fit", type=DurationType(), default="7d", show_default=True, help="History before each origin.")
+@click.option("--judge", type=DurationType(), default="7d", show_default=True, help="What is judged after it.")
+@click.option("--tpot", type=DurationType(), default="25ms", show_default=True, help="Objective: time an output token.")
+@click.option(
+    "--risk",
+    type=click.FloatRange(0.001, 0.5),
+    default=0.01,
+    show_default=True,
+    help="Objective: chance to run out within --judge when sized statically.",
+)
+@click.option(
+    "--headroom",
+    type=click.FloatRange(0.01, 100),
+    default=0.8,
+    show_default=True,
+    help="Room kept when elastic, over a high quantile of growth within the lead time; more is safer.",
+)
+@click.option(
+    "--overhead",
+    type=click.FloatRange(0, 10),
+    default=0.05,
+    show_default=True,
+    help="Without --model: weights of one replica, as a share of the peak demand.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the arrivals drawn for a trace of intervals.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the frontier and reliability here (SVG)."
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--json", "json_too", is_flag=True, help="The same as -o json.")
+def backtest(output: str, json_too: bool, **options: object) -> None:
+    """Replay a trace through the decision and what others do.
+
+    TRACE is CSV or Parquet: timestamp,prompt_tokens,output_tokens (a row a request) or t,rate,cv,in_tok,out_tok (a row
+    an interval), and client where it holds several deployments.
+
+    \b
+    Example:
+      gpu-rightsizer backtest requests.csv --model meta-llama/Llama-3.1-8B-Instruct --plot frontier.svg
+    """
+    from gpu_rightsizer.cli import backtest as command
+
+    click.echo(command.run(command.Options(as_json=json_too or output == "json", **options)))  # type: ignore[arg-type]
 
 
 @cli.command()

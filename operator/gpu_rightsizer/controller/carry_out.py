@@ -7,10 +7,10 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpu_rightsizer.ports import Conflict, Rejected, Unavailable
+from gpu_rightsizer.ports import Conflict, Rejected, Unavailable, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gpu_rightsizer.ports import Cluster
 
@@ -26,8 +26,17 @@ class Wanted:
 
     raw: Mapping[str, Any]
     status: Mapping[str, object]
-    annotations: Mapping[str, str]
+    annotations: Mapping[str, str] = field(default_factory=dict)
     events: tuple[Mapping[str, object], ...] = ()
+    kind: str = "InferenceDeployment"
+    plural: str = "inferencedeployments"
+
+    def version(self) -> Version:
+        """What a write has to find unchanged."""
+        meta = self.raw["metadata"]
+        return Version(
+            self.kind, self.plural, meta["name"], meta["uid"], meta["resourceVersion"], meta.get("namespace", "")
+        )
 
 
 @dataclass(slots=True)
@@ -45,35 +54,56 @@ class Written:
         self.failures[kind] = self.failures.get(kind, 0) + 1
 
 
-async def carry_out(cluster: Cluster, wanted: Iterable[Wanted], *, at_once: int) -> Written:
-    """Write every difference. One object's failure is logged and counted, and leaves the others alone."""
+class NotLeading(Exception):
+    """The Lease was lost since the cycle began: what was decided is another's to write."""
+
+
+async def carry_out(cluster: Cluster, wanted: Iterable[Wanted], *, leads: Callable[[], bool], at_once: int) -> Written:
+    """Write every difference while `leads`. One object's failure is logged and counted, and leaves the others alone."""
     written = Written()
     gate = asyncio.Semaphore(at_once)
 
     async def one(each: Wanted) -> None:
         async with gate:
             try:
-                await _write(cluster, each, written)
+                await _write(cluster, each, leads, written)
+            except NotLeading as error:
+                written.failed(error)
             except Conflict as error:  # it changed since the list: the next cycle sees it as it is then
                 written.failed(error)
             except (Unavailable, Rejected) as error:
                 written.failed(error)
-                meta = each.raw["metadata"]
-                log.warning("could not write %s/%s: %s", meta["namespace"], meta["name"], error)
+                log.warning("could not write %s %s/%s: %s", each.kind, *_place(each), error)
 
     await asyncio.gather(*(one(each) for each in wanted))
+    if NotLeading.__name__ in written.failures:
+        log.warning("the Lease was lost during the cycle: %d objects not written", written.failures["NotLeading"])
     return written
 
 
-async def _write(cluster: Cluster, each: Wanted, written: Written) -> None:
-    meta = each.raw["metadata"]
+def _place(each: Wanted) -> tuple[str, str]:
+    seen = each.version()
+    return seen.namespace, seen.name
+
+
+async def _write(cluster: Cluster, each: Wanted, leads: Callable[[], bool], written: Written) -> None:
+    """The Lease elects, the version fences: after a status of somebody else's no write of ours can follow."""
+    seen = each.version()
     if each.status != (each.raw.get("status") or {}):
-        await cluster.apply_status(meta["namespace"], meta["name"], meta["resourceVersion"], each.status)
+        _still(leads)
+        seen = await cluster.apply_status(seen, each.status)
         written.statuses += 1
-    present = meta.get("annotations") or {}
+    present = each.raw["metadata"].get("annotations") or {}
     if {key: value for key, value in present.items() if key in OURS} != dict(each.annotations):
-        await cluster.apply_annotations(meta["namespace"], meta["name"], meta["uid"], each.annotations)
+        _still(leads)
+        await cluster.apply_annotations(seen, each.annotations)
         written.annotations += 1
     for event in each.events:
+        _still(leads)
         await cluster.post_event(event)
         written.events += 1
+
+
+def _still(leads: Callable[[], bool]) -> None:
+    if not leads():
+        raise NotLeading

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
+from gpu_rightsizer.controller.feedback import feedback
 from gpu_rightsizer.controller.look import look
 from gpu_rightsizer.controller.render import render
-from gpu_rightsizer.controller.translate import asked, declared, is_off, view
+from gpu_rightsizer.controller.sight import ClocksApart
+from gpu_rightsizer.controller.translate import Hold, asked, declared, fault, is_off, view
+from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.samples import Cycle as CycleFigures
@@ -19,7 +22,7 @@ from gpu_rightsizer.observe.fleet import membership_of, read_workloads
 from gpu_rightsizer.observe.inventory import build_inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from gpu_rightsizer.catalogue.lookup import Catalogue
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Workload, WorkloadKey
     from gpu_rightsizer.domain.world import Evaluation
     from gpu_rightsizer.explain.samples import Sample
+    from gpu_rightsizer.observe.fleet import Request
     from gpu_rightsizer.observe.inventory import Inventory
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.ports import Clock, Cluster
@@ -49,8 +53,9 @@ class _Fleet:
     everyone: list[Asked]
     workloads: list[Workload]
     membership: Membership
+    lists: Lists
     inventory: Inventory
-    faults: dict[str, str]  # by uid: what could not be read, through a fault of ours
+    holds: dict[str, Hold]  # by uid: what could not be read, through a fault of ours
 
 
 @dataclass(slots=True)
@@ -62,30 +67,57 @@ class Cycle:
     clock: Clock
     catalogue: Catalogue
     settings: Settings
+    leads: Callable[[], bool]  # asked again before each write
     samples: Sequence[Sample] = ()
     _cycles: int = 0
     _seconds: float = 0.0
     _errors: dict[str, int] = field(default_factory=dict)
+    _absent: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """One whole cycle. Raises Unavailable or Rejected when the cluster cannot be read."""
         began = self.clock.monotonic()
         now = self.clock.now()
         lists = await look(self.cluster, self.settings.namespaces)
+        self._say_absent(lists)
         fleet = await asyncio.to_thread(_read, lists, self.catalogue, now)
-        observations = await self.sight.see(fleet.workloads, fleet.membership, now)
-        worlds = [World(*pair) for pair in zip(fleet.workloads, observations, strict=True)]
-        evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, now)
-        written = await carry_out(self.cluster, wanted, at_once=self.settings.concurrent_writes)
+        worlds, held = await self._see(fleet, now)
+        evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
+        written = await carry_out(self.cluster, wanted, leads=self.leads, at_once=self.settings.concurrent_writes)
         self._account(evaluations, written, self.clock.monotonic() - began)
 
-    def _judge(self, fleet: _Fleet, worlds: Sequence[World], now: datetime) -> tuple[list[Evaluation], list[Wanted]]:
+    def _say_absent(self, lists: Lists) -> None:
+        """A namespace that was asked for and is not there: nothing would ever be seen of it."""
+        there = {each["metadata"]["name"] for each in lists["namespaces"]}
+        known = "namespaces" not in lists.forbidden
+        absent = tuple(each for each in self.settings.namespaces if known and each not in there)
+        if absent and absent != self._absent:
+            log.warning("--namespace: there is no namespace %s; nothing is looked at there", ", ".join(absent))
+        self._absent = absent
+
+    async def _see(self, fleet: _Fleet, now: datetime) -> tuple[list[World], dict[str, Hold]]:
+        self.sight.begin()
+        try:
+            if fleet.workloads:
+                await self.sight.compare_clocks(self.clock)
+        except ClocksApart as error:
+            hold = Hold(Code.CLOCKS_DISAGREE, str(error))
+            return [], {each.key.uid: hold for each in fleet.workloads}
+        observations = await self.sight.see(fleet.workloads, fleet.membership, now)
+        return [World(*pair) for pair in zip(fleet.workloads, observations, strict=True)], {}
+
+    def _judge(
+        self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
+    ) -> tuple[list[Evaluation], list[Wanted]]:
         evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now)
-        faults |= fleet.faults
+        faults |= fleet.holds
         if faults:
             self._errors["Evaluation"] = self._errors.get("Evaluation", 0) + len(faults)
         by_uid = {each.world.workload.key.uid: each for each in evaluations}
-        return evaluations, render(fleet.everyone, by_uid, faults, now, self.settings.identity)
+        wanted = render(fleet.everyone, by_uid, {**held, **faults}, now, self.settings.identity)
+        if not self.settings.namespaces:  # several operators may stand side by side: none may speak for the others
+            wanted += feedback(fleet.lists, fleet.inventory, self.catalogue, now)
+        return evaluations, wanted
 
     def _account(self, evaluations: Sequence[Evaluation], written: Written, seconds: float) -> None:
         for kind, count in (*written.failures.items(), *self.sight.failures.items()):
@@ -102,7 +134,7 @@ class Cycle:
 
 def _evaluated(
     worlds: Sequence[World], classes: Sequence[InstanceClass], now: datetime
-) -> tuple[list[Evaluation], dict[str, str]]:
+) -> tuple[list[Evaluation], dict[str, Hold]]:
     """The fleet's evaluations, and by uid what went wrong with those that our own fault keeps from having one."""
     try:
         return evaluate(worlds, classes, now), {}
@@ -117,32 +149,41 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
     requests = [each.request for each in everyone if each.request is not None and not is_off(each)]
     seen = view(lists, requests)
     membership = membership_of(seen)
-    faults: dict[str, str] = {}
+    holds: dict[str, Hold] = {}
     try:
         workloads = read_workloads(seen, catalogue, inventory, now, membership=membership)
     except Exception:  # whatever it is: one workload must not silence the others
         log.exception("the fleet could not be read at once; reading one by one")
-        workloads, faults = _one_by_one(
+        workloads, holds = _one_by_one(
             requests,
             lambda each: each.key,
             lambda each: read_workloads(
-                replace(seen, requests=[each]), catalogue, inventory, now, membership=membership
-            ),
+                replace(seen, requests=_rivals(each, requests)), catalogue, inventory, now, membership=membership
+            )[:1],
         )
-    return _Fleet(everyone, workloads, membership, inventory, faults)
+    return _Fleet(everyone, workloads, membership, lists, inventory, holds)
+
+
+def _rivals(request: Request, everyone: Iterable[Request]) -> list[Request]:
+    """The request, then the others that claim the same target: of such none is followed."""
+
+    def target(each: Request) -> tuple[str, str, str]:
+        return each.key.namespace, each.target.kind, each.target.name
+
+    return [request, *(each for each in everyone if each is not request and target(each) == target(request))]
 
 
 def _one_by_one(
     items: Iterable[T], key_of: Callable[[T], WorkloadKey], work: Callable[[T], list[R]]
-) -> tuple[list[R], dict[str, str]]:
+) -> tuple[list[R], dict[str, Hold]]:
     """The results of those that can be worked on alone, and by uid what went wrong with the others."""
     results: list[R] = []
-    faults: dict[str, str] = {}
+    faults: dict[str, Hold] = {}
     for item in items:
         try:
             results += work(item)
         except Exception as error:
             key = key_of(item)
             log.exception("%s/%s failed", key.namespace, key.name)
-            faults[key.uid] = f"{type(error).__name__}: {error}"[:200]
+            faults[key.uid] = fault(error)
     return results, faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer.ports import Rejected
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.ports import Cluster
 
 API = "/apis/gpu-rightsizer.dev/v1alpha1"
+INSTALL_CRDS = "gpu-rightsizer crds | kubectl apply --server-side -f -"
 AT_ONCE = 4  # lists in flight: each may hold tens of megabytes
 
 Objects = list[dict[str, Any]]
@@ -38,9 +39,10 @@ LISTS: dict[str, tuple[str, str, bool, bool]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
-    """The raw objects of one look, by the names of LISTS."""
+    """The raw objects of one look, by the names of LISTS. `forbidden` names those that we may not list: not none."""
 
     objects: dict[str, Objects]
+    forbidden: frozenset[str] = field(default_factory=frozenset)
 
     def __getitem__(self, name: str) -> Objects:
         """The objects of that list."""
@@ -50,23 +52,27 @@ class Lists:
 async def look(cluster: Cluster, namespaces: Sequence[str]) -> Lists:
     """Every list, of the given namespaces or of all. Raises Unavailable or Rejected when a needed one fails."""
     gate = asyncio.Semaphore(AT_ONCE)
+    forbidden: set[str] = set()
 
     async def one(name: str) -> tuple[str, Objects]:
         prefix, plural, namespaced, may_miss = LISTS[name]
         paths = [f"{prefix}/namespaces/{ns}/{plural}" for ns in namespaces] if namespaced and namespaces else []
         found: Objects = []
         for path in paths or [f"{prefix}/{plural}"]:
-            async with gate:
-                found += await _listed(cluster, path, may_miss=may_miss)
+            try:
+                async with gate:
+                    found += await cluster.list_objects(path)
+            except Rejected as error:
+                if not may_miss:
+                    raise _explained(error, prefix) from error
+                if str(error).startswith("403 "):
+                    forbidden.add(name)
         return name, found
 
-    return Lists(dict(await asyncio.gather(*(one(name) for name in LISTS))))
+    return Lists(dict(await asyncio.gather(*(one(name) for name in LISTS))), frozenset(forbidden))
 
 
-async def _listed(cluster: Cluster, path: str, *, may_miss: bool) -> Objects:
-    try:
-        return await cluster.list_objects(path)
-    except Rejected:
-        if not may_miss:
-            raise
-        return []
+def _explained(error: Rejected, prefix: str) -> Rejected:
+    if prefix == API and str(error).startswith("404 "):
+        return Rejected(f"the custom resource definitions are not installed: {INSTALL_CRDS} ({error})")
+    return error

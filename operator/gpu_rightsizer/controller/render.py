@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer.controller.carry_out import OURS, Wanted
+from gpu_rightsizer.controller.translate import Hold, fault
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.explain.annotations import annotations_of
 from gpu_rightsizer.explain.events import announcements
@@ -28,32 +29,32 @@ REPORTER = "gpu-rightsizer.dev/operator"
 def render(
     everyone: Sequence[Asked],
     evaluations: Mapping[str, Evaluation],
-    faults: Mapping[str, str],
+    holds: Mapping[str, Hold],
     now: datetime,
     reporter: str,
 ) -> list[Wanted]:
-    """One Wanted per object; both maps by uid. What has no evaluation is Off, cannot be read, or is our fault."""
+    """One Wanted per object; both maps by uid. What has no evaluation is Off or held."""
     wanted: list[Wanted] = []
     for each in everyone:
         uid = each.raw["metadata"]["uid"]
         try:
-            wanted.append(_wanted(each, evaluations.get(uid), faults.get(uid, ""), now, reporter))
+            wanted.append(_wanted(each, evaluations.get(uid), each.hold or holds.get(uid), now, reporter))
         except Exception as error:  # whatever it is: one object must not silence the others
             log.exception("%s/%s could not be told", each.raw["metadata"]["namespace"], each.raw["metadata"]["name"])
             bare = replace(each, raw={**each.raw, "status": None})
-            wanted.append(_wanted(bare, None, f"{type(error).__name__}: {error}"[:200], now, reporter))
+            wanted.append(_wanted(bare, None, fault(error), now, reporter))
     return wanted
 
 
-def _wanted(each: Asked, evaluation: Evaluation | None, fault: str, now: datetime, reporter: str) -> Wanted:
+def _wanted(each: Asked, evaluation: Evaluation | None, hold: Hold | None, now: datetime, reporter: str) -> Wanted:
     meta = each.raw["metadata"]
     stored = each.raw.get("status")
     previous = stored if isinstance(stored, dict) and stored else None
     if evaluation is not None:
         new = status(evaluation, now, previous)
     else:
-        code = Code.EVALUATION_FAILED if fault else Code.MODE_OFF if each.request is not None else Code.INVALID_SPEC
-        new = status_without_evaluation(code, meta["generation"], now, previous, fault or each.problems)
+        why = hold or Hold(Code.MODE_OFF)
+        new = status_without_evaluation(why.code, meta["generation"], now, previous, why.problems)
     others = {key: value for key, value in (meta.get("annotations") or {}).items() if key not in OURS}
     taken = sum(len(key.encode()) + len(str(value).encode()) for key, value in others.items())
     events = tuple(_event(each.raw, one, now, reporter) for one in announcements(meta["uid"], new, previous))

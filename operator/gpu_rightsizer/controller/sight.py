@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.observe.samples import Ask, Samples
-    from gpu_rightsizer.ports import Answer, Metrics
+    from gpu_rightsizer.ports import Answer, Clock, Metrics
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
+MOST_APART_S = 30.0  # between the store's clock and ours; a scrape interval of a minute is judged to the minute
+
+
+class ClocksApart(Exception):
+    """The store's clock is not ours; the message says in which direction."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,7 @@ class Sight:
     samples: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     _window: Samples | None = None
+    _apart: str = ""  # how the store's clock stood to ours when last told
 
     @classmethod
     @contextlib.contextmanager
@@ -51,12 +57,32 @@ class Sight:
         finally:
             metrics.close()
 
+    def begin(self) -> None:
+        """A new cycle: count from zero."""
+        self.queries, self.samples, self.failures = 0, 0, {}
+
+    async def compare_clocks(self, clock: Clock) -> None:
+        """Raises ClocksApart, before anything is asked by our time. Without an answer, what was last told counts."""
+        self.queries += 1
+        before = clock.now()
+        try:
+            theirs = await self.metrics.server_time()
+        except (Unavailable, Rejected) as error:
+            self._failed("the time", error)
+        else:
+            behind, ahead = (before - theirs).total_seconds(), (theirs - clock.now()).total_seconds()
+            apart = "behind" if behind > MOST_APART_S else "ahead of" if ahead > MOST_APART_S else ""
+            if apart != self._apart:
+                log.warning("the metrics store's clock is %.1f s ahead of ours (limit %g s)", ahead, MOST_APART_S)
+            self._apart = apart
+        if self._apart:
+            raise ClocksApart(f"the metrics store's is more than {MOST_APART_S:g} s {self._apart} the operator's")
+
     async def see(self, workloads: Sequence[Workload], membership: Membership, now: datetime) -> list[Observation]:
         """Ask, remember, read. A query that fails makes its signals unknown this cycle, never old ones fresh.
 
         Raises Unavailable when the store has never answered at all: then nobody's recommendation is touched.
         """
-        self.queries, self.samples, self.failures = 0, 0, {}
         scope = Scope(self.matchers, tuple(sorted({w.key.namespace for w in workloads})))
         seen = window.advanced(self._window or window.empty(now), now, scope.namespaces)
         if workloads:
@@ -80,12 +106,15 @@ class Sight:
                 else:
                     answer = await self.metrics.between(promql, start, end, BLOCK_SECONDS)
             except (Unavailable, Rejected) as error:
-                kind = type(error).__name__
-                self.failures[kind] = self.failures.get(kind, 0) + 1
-                log.warning("the query %s failed: %s", ask.query.name, error)
+                self._failed(f"the query {ask.query.name}", error)
                 return str(error)
         self.samples += sum(len(each.values) for each in answer.series)
         return answer
+
+    def _failed(self, what: str, error: Exception) -> None:
+        kind = type(error).__name__
+        self.failures[kind] = self.failures.get(kind, 0) + 1
+        log.warning("%s failed: %s", what, error)
 
 
 def _taken(seen: Samples, asks: Sequence[Ask], answers: Sequence[Answer | str]) -> Samples:

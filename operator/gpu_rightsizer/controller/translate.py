@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer.api import incidents
 from gpu_rightsizer.api.declared import declared_class
-from gpu_rightsizer.api.narrowing import selects
-from gpu_rightsizer.api.read import InvalidSpec, Problem, read_inference_deployment, read_instance_class, read_policy
+from gpu_rightsizer.api.read import Problem, read_inference_deployment, read_instance_class
 from gpu_rightsizer.api.to_domain import terms
+from gpu_rightsizer.controller.guides import UNREADABLE, Guides, unreadable
+from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.workload import Mode, WorkloadKey
 from gpu_rightsizer.observe.fleet import ClusterView, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from gpu_rightsizer.api.policy import RightsizingPolicySpec
     from gpu_rightsizer.catalogue.lookup import Catalogue
     from gpu_rightsizer.controller.look import Lists
     from gpu_rightsizer.domain.hardware import InstanceClass
@@ -28,42 +28,50 @@ Raw = dict[str, Any]  # as the API server sent it
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One InferenceDeployment: its raw object, and either what it asks for or why that cannot be read."""
+class Hold:
+    """Why nothing can be recommended for an object now, and what a person can do."""
 
-    raw: Raw
-    request: Request | None
+    code: Code
     problems: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Policy:
-    name: str
-    generation: int
-    spec: RightsizingPolicySpec
+class Asked:
+    """One InferenceDeployment: its raw object, and either what it asks for or why that cannot be told."""
+
+    raw: Raw
+    request: Request | None
+    hold: Hold | None = None
+
+
+def fault(error: Exception) -> Hold:
+    """A fault of ours."""
+    return Hold(Code.EVALUATION_FAILED, f"{type(error).__name__}: {error}"[:200])
 
 
 def asked(lists: Lists, class_names: Sequence[str]) -> list[Asked]:
-    """Every InferenceDeployment under the policies that select its namespace; one bad object spoils no other."""
-    labels = {each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in lists["namespaces"]}
-    policies = _policies(lists["policies"])
-    return [_asked(raw, policies, labels, class_names) for raw in lists["inference_deployments"]]
+    """Every InferenceDeployment under the policies that select its namespace; one bad object spoils no other.
+
+    Where it cannot be told which policies hold, or what they say, the deployment is held: a rule that cannot be read
+    is not a rule that allows everything.
+    """
+    guides = Guides(lists)
+    for each in guides.policies:
+        if each.spec is None:
+            log.warning("RightsizingPolicy %s cannot be read: %s", each.name, each.problems)
+    return [_asked(raw, guides, class_names) for raw in lists["inference_deployments"]]
 
 
-def _asked(
-    raw: Raw, policies: Sequence[_Policy], labels: Mapping[str, Mapping[str, str]], class_names: Sequence[str]
-) -> Asked:
+def _asked(raw: Raw, guides: Guides, class_names: Sequence[str]) -> Asked:
     meta = raw["metadata"]
-    own = labels.get(meta["namespace"], {"kubernetes.io/metadata.name": meta["namespace"]})
-    holding = [(each.name, each.spec) for each in policies if selects(each.spec.namespace_selector, own)]
+    guidance = guides.of(meta["namespace"])
     try:
         stored = read_inference_deployment(raw)
-        wanted = terms(stored.object, holding, class_names)
-    except InvalidSpec as error:
-        return Asked(raw, None, str(error))
-    except (ValueError, ArithmeticError, TypeError, AttributeError) as error:  # stored before the schema forbade it
-        log.exception("%s/%s could not be read", meta["namespace"], meta["name"])
-        return Asked(raw, None, f"{type(error).__name__}: {error}"[:200])
+        wanted = terms(stored.object, guidance.holding, class_names)
+    except UNREADABLE as error:
+        return Asked(raw, None, Hold(Code.INVALID_SPEC, unreadable(error)))
+    if guidance.unknown and wanted.mode is not Mode.OFF:
+        return Asked(raw, None, Hold(Code.RULES_UNREAD, guidance.unknown))
     if stored.lost:
         log.warning("%s/%s: parts of the status could not be read: %s", meta["namespace"], meta["name"], stored.lost)
     remembered = stored.object.status.incidents if stored.object.status else ()
@@ -88,21 +96,25 @@ def is_off(each: Asked) -> bool:
 
 
 def declared(lists: Lists, catalogue: Catalogue) -> list[InstanceClass]:
-    """The InstanceClasses people declared; one that cannot be read is said in the log and left out."""
+    """The InstanceClasses people declared; one that cannot be used is said in the log and left out."""
     found: list[InstanceClass] = []
     for raw in lists["instance_classes"]:
-        name = raw["metadata"]["name"]
-        try:
-            read = read_instance_class(raw).object
-        except InvalidSpec as error:
-            log.warning("InstanceClass %s is left out: %s", name, error)
-            continue
-        result = declared_class(read, catalogue.accelerator_by_product, catalogue.instance(name))
-        if isinstance(result, Problem):
-            log.warning("InstanceClass %s is left out: %s", name, result)
+        read = read_class(raw, catalogue)
+        if isinstance(read, str):
+            log.warning("InstanceClass %s is left out: %s", raw["metadata"]["name"], read)
         else:
-            found.append(result)
+            found.append(read)
     return found
+
+
+def read_class(raw: Raw, catalogue: Catalogue) -> InstanceClass | str:
+    """A declared class, or why it cannot be used: the fields and what they accept."""
+    try:
+        read = read_instance_class(raw).object
+        found = declared_class(read, catalogue.accelerator_by_product, catalogue.instance(raw["metadata"]["name"]))
+    except UNREADABLE as error:
+        return unreadable(error)
+    return str(found) if isinstance(found, Problem) else found
 
 
 def view(lists: Lists, requests: Sequence[Request]) -> ClusterView:
@@ -119,14 +131,3 @@ def view(lists: Lists, requests: Sequence[Request]) -> ClusterView:
         pvcs=lists["claims"],
         pvs=lists["volumes"],
     )
-
-
-def _policies(objects: Sequence[Raw]) -> list[_Policy]:
-    found = []
-    for raw in objects:
-        meta = raw["metadata"]
-        try:
-            found.append(_Policy(meta["name"], meta["generation"], read_policy(raw).object.spec))
-        except InvalidSpec as error:
-            log.warning("RightsizingPolicy %s is left out: %s", meta["name"], error)
-    return found

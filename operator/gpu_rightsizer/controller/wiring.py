@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import threading
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer import catalogue
@@ -20,6 +21,7 @@ from gpu_rightsizer.adapters.prometheus_session import PrometheusSettings
 from gpu_rightsizer.adapters.web import Web
 from gpu_rightsizer.controller.cycle import Cycle
 from gpu_rightsizer.controller.door import Door
+from gpu_rightsizer.controller.look import API, INSTALL_CRDS
 from gpu_rightsizer.controller.loop import Loop
 from gpu_rightsizer.controller.settings import Settings
 from gpu_rightsizer.controller.sight import Sight
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-API = "/apis/gpu-rightsizer.dev/v1alpha1"
 WAIT_FOR_CRDS_S = 5.0
 LEASE_LASTS_S = 17.0  # a Lease lasts 15 s after its holder was last seen
 EXIT_WITHIN_S = 8.0  # after SIGTERM; what hangs is a read, writes take milliseconds
@@ -74,28 +75,33 @@ def settings_from(options: Mapping[str, Any]) -> Settings:
 
 
 def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", text):
-        raise ValueError(f"--prometheus-url {text!r}: give http(s)://host[:port][/path], credentials go into files")
+    if not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", text):
+        shown = re.sub(r"//.*@", "//[redacted]@", re.split(r"[?#]", text)[0], flags=re.DOTALL)
+        raise ValueError(f"--prometheus-url {shown!r}: give http(s)://host[:port][/path], credentials go into files")
     return text
 
 
 def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name.strip()):
-        raise ValueError(f"--prometheus-header {text!r}: give Name: value")
-    return name.strip(), value.strip()
+    """What stands there may be a secret: no message repeats it."""
+    name, colon, value = (each.strip() for each in text.partition(":"))
+    if not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise ValueError("--prometheus-header: give Name: value, the name of letters, digits and hyphens")
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError(f"--prometheus-header {name}: the value must be one line of printable ASCII")
+    return name, value
 
 
 def _matcher(text: str) -> tuple[str, str]:
-    found = re.fullmatch(r'([a-zA-Z_][a-zA-Z0-9_]*)="?([^"]*)"?', text)
+    """One exact value: a pattern could take in pods of several clusters that bear the same name."""
+    found = re.fullmatch(r'([a-zA-Z_][a-zA-Z0-9_]*)=(?:"([^"\\]*)"|([^"\\~][^"\\]*))', text)
     if found is None:
-        raise ValueError(f'--cluster-matcher {text!r}: give label="value"')
-    return found[1], found[2]
+        raise ValueError(f'--cluster-matcher {text!r}: give label="value", one exact value')
+    return found[1], found[2] if found[2] is not None else found[3]
 
 
 def identity() -> str:
-    """The pod's name, else this process on this machine."""
-    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+    """The pod's or machine's name and a mark of this process alone, as client-go's: no two may think they are one."""
+    return f"{os.environ.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4()}"
 
 
 def run_for_ever(settings: Settings) -> None:
@@ -114,7 +120,6 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Cycle, Lease]]:
     clock = SystemClock()
     async with await KubeCluster.connect(settings.kubeconfig) as cluster:
         with Sight.open(settings) as sight:
-            cycle = Cycle(cluster, sight, clock, catalogue.load(), settings)
             lease = Lease(
                 cluster,
                 clock,
@@ -122,6 +127,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Cycle, Lease]]:
                 name=settings.lease_name,
                 holder=settings.identity,
             )
+            cycle = Cycle(cluster, sight, clock, catalogue.load(), settings, lease.held)
             try:
                 yield cycle, lease
             finally:
@@ -187,9 +193,14 @@ def _leave_in_time() -> None:
 async def _work(cycle: Cycle, loop: Loop, door: Door) -> None:
     """Watch and cycle, once our CRDs are there (the chart may install them after us)."""
     said = False
-    while not await cycle.cluster.exists(f"{API}/inferencedeployments"):
+    scope = f"namespaces/{cycle.settings.namespaces[0]}/" if cycle.settings.namespaces else ""
+    while not await cycle.cluster.exists(f"{API}/{scope}inferencedeployments"):
         if not said:
-            log.warning("the InferenceDeployment CRD is not there yet or may not be listed; looking again every 5 s")
+            log.warning(
+                "InferenceDeployments cannot be listed; looking again every 5 s. Where the custom resource definitions "
+                "are not installed: %s; else the operator lacks `list` on inferencedeployments.gpu-rightsizer.dev",
+                INSTALL_CRDS,
+            )
         said = True
         await asyncio.sleep(WAIT_FOR_CRDS_S)
     door.open()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import LEAST_SHARE, attributed_hourly, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import Missing
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.decision import Candidate
 
 _UNSEEN: Final = frozenset({Code.METRICS_MISSING, Code.METRICS_INCOMPLETE, Code.SOURCES_DISAGREE})
-_UNNAMED: Final = frozenset({Code.ENGINE_UNKNOWN, Code.MODEL_UNKNOWN, Code.CLASS_UNKNOWN, Code.SETTINGS_UNREAD})
+_UNNAMED: Final = frozenset(
+    {Code.CONTAINER_UNKNOWN, Code.ENGINE_UNKNOWN, Code.MODEL_UNKNOWN, Code.CLASS_UNKNOWN, Code.SETTINGS_UNREAD}
+)
 _YOUNG: Final = frozenset({Code.HISTORY_TOO_SHORT, Code.RECENT_REVISION})
-_OBSCURED: Final = frozenset({Code.DEMAND_CENSORED, Code.DEVICE_SHARED, Code.ENGINE_METRICS_NEEDED})
+_OBSCURED: Final = frozenset(
+    {Code.DEMAND_CENSORED, Code.DEVICE_SHARED, Code.ENGINE_METRICS_NEEDED, Code.OBJECTIVE_UNCHECKED}
+)
 
 WANT_OF_DATA: Final = (
     _UNSEEN | _UNNAMED | _YOUNG | _OBSCURED | {Code.TARGET_MISSING, Code.TARGET_CLAIMED_TWICE, Code.PRICE_UNKNOWN}
 )
+# `Unknown` is the answer: data are missing, or data or rules contradict each other.
+UNDECIDED: Final = WANT_OF_DATA | {Code.RULES_ALLOW_NOTHING}
 HELD: Final = frozenset({Code.SMALLER_MEMORY_HELD, Code.SHRINK_HELD}) | WANT_OF_DATA - {Code.PRICE_UNKNOWN}
 
 
@@ -64,6 +71,11 @@ def knows_what_runs(proposal: Proposal) -> tuple[Finding, ...]:
     return (*held, found(Code.CLASS_UNKNOWN, instance_class=placement.name))
 
 
+def finds_a_class_allowed(proposal: Proposal) -> tuple[Finding, ...]:
+    """The user's rules, taken together, allow some class at all."""
+    return tuple(one for one in leave_nothing(proposal.situation) if one.code is Code.RULES_ALLOW_NOTHING)
+
+
 def knows_history(proposal: Proposal) -> tuple[Finding, ...]:
     """Enough of the past was seen under the present revision."""
     return _holds(proposal, _YOUNG)
@@ -93,7 +105,9 @@ def may_have_less_memory(proposal: Proposal) -> tuple[Finding, ...]:
     if proposal.target is not None or not proposal.withheld:
         return ()
     need = proposal.situation.need
-    return need.memory_holds or (() if need.shrink_holds else (_unseen_need(proposal.situation),))
+    unchecked = tuple(one for one in proposal.withheld[0].failures if one.code is Code.OBJECTIVE_UNCHECKED)
+    told = (*need.memory_holds, *unchecked)
+    return told or (() if need.shrink_holds else (_unseen_need(proposal.situation),))
 
 
 def is_worth_the_risk(proposal: Proposal) -> tuple[Finding, ...]:
@@ -107,7 +121,8 @@ def finds_something_cheaper(proposal: Proposal) -> tuple[Finding, ...]:
     """There is a cheaper class that holds; where some are only held back, that is not known."""
     if proposal.target is not None or proposal.withheld or proposal.risky:
         return ()
-    return (found(Code.NOTHING_CHEAPER, considered=len(proposal.situation.others)),)
+    pinned = tuple(one for one in leave_nothing(proposal.situation) if one.code is Code.RULES_ALLOW_NO_OTHER)
+    return pinned or (found(Code.NOTHING_CHEAPER, considered=len(proposal.situation.others)),)
 
 
 def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
@@ -123,6 +138,7 @@ def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
 
 GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
     has_a_target,
+    finds_a_class_allowed,
     sees_metrics,
     knows_what_runs,
     knows_history,
@@ -142,8 +158,8 @@ def refusals(proposal: Proposal) -> tuple[Finding, ...]:
 
 
 def verdict(refusal: Finding) -> Action:
-    """`Unknown` where data are missing or contradictory, `Keep` where the evidence says no."""
-    return Action.UNKNOWN if refusal.code in WANT_OF_DATA else Action.KEEP
+    """`Unknown` where data or rules are missing or contradict each other, `Keep` where the evidence says no."""
+    return Action.UNKNOWN if refusal.code in UNDECIDED else Action.KEEP
 
 
 def _unseen_need(situation: Situation) -> Finding:

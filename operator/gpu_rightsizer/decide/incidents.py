@@ -47,7 +47,8 @@ def cause(incident: Incident, situation: Situation) -> Cause:
         return Cause.HOST_MEMORY
     if incident.model and not isinstance(workload.model, Missing) and incident.model != workload.model.name:
         return Cause.OTHER_MODEL
-    if incident.settings_hash and incident.settings_hash != workload.settings_hash:
+    read = not isinstance(workload.engine, Missing)
+    if read and incident.settings_hash and incident.settings_hash != workload.settings_hash:
         return Cause.SETTINGS_CHANGED
     return Cause.APPLIES
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import potential_hourly
-from gpu_rightsizer.decide.situation import has_less_memory, is_slower
+from gpu_rightsizer.decide.situation import has_less_memory, is_slower, is_smaller_or_slower
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import Missing
 
@@ -50,6 +50,25 @@ def keeps_speed(candidate: Candidate, situation: Situation) -> Finding | None:
     return found(Code.SHRINK_HELD, because=Code.METRICS_MISSING.value)
 
 
+def keeps_the_objective(candidate: Candidate, situation: Situation) -> Finding | None:
+    """Nothing smaller or slower where a latency that a person set a limit for cannot be predicted.
+
+    What is split the same way, and as large and as fast in everything, serves no slower than now. Where nobody stated
+    an objective, a class that the device's own activity shows to be enough may be proposed, and the gap is said.
+    """
+    there = candidate.prediction
+    latencies = {"TTFT": there.ttft, "TPOT": there.tpot}
+    unknown = sorted(name for name in situation.workload.objective.stated if latencies[name] is None)
+    if not unknown or situation.current is None:
+        return None
+    where, here = candidate.configuration, situation.current.configuration
+    if where.tensor_parallel == here.tensor_parallel and not is_smaller_or_slower(where, here):
+        return None
+    if isinstance(situation.need.load, Missing):
+        return found(Code.OBJECTIVE_UNCHECKED, metric=", ".join(unknown))
+    return found(Code.ACCELERATOR_UNMEASURED, accelerator=where.instance.accelerator.product)
+
+
 def adds_little_risk(candidate: Candidate, situation: Situation) -> Finding | None:
     """At most `maxOomRisk` more out-of-memory probability than the present configuration has."""
     added, limit = added_risk(candidate, situation), situation.workload.objective.max_oom_risk
@@ -85,6 +104,7 @@ RULINGS: Final[tuple[Callable[[Candidate, Situation], Finding | None], ...]] = (
     has_a_price,
     keeps_memory,
     keeps_speed,
+    keeps_the_objective,
     adds_little_risk,
 )
 

@@ -12,6 +12,7 @@ from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.incidents import weighed
 from gpu_rightsizer.decide.ledger import arithmetic
 from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import judged
 from gpu_rightsizer.decide.situation import Situation, same_place, situation
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
@@ -59,14 +60,15 @@ def _is_likely(failure: Finding) -> bool:
 def _grow(here: Situation) -> Decision:
     options = choice.larger(here)
     why = here.need.symptoms or tuple(one for one in _failures(here) if one.code in OUTGROWN)
-    if not options:
-        nothing = found(Code.NOTHING_HOLDS, considered=len(here.others))
-        wanting = tuple(one for one in here.need.shrink_holds if one.code in WANT_OF_DATA)
-        return _decision(
-            here, _Answer(Action.KEEP, (nothing, *why, *wanting), rejected=choice.rejected(here.others, None))
-        )
-    target, now = options[0], _current(here).configuration
+    now = _current(here).configuration
     too_small = found(Code.UNDER_SIZED, instance_class=now.instance.name)
+    if not options:
+        ruled_out = leave_nothing(here)
+        nothing = (*ruled_out, too_small) if ruled_out else (found(Code.NOTHING_HOLDS, considered=len(here.others)),)
+        wanting = tuple(one for one in here.need.shrink_holds if one.code in WANT_OF_DATA)
+        reasons = (*nothing, *why, *wanting)
+        return _decision(here, _Answer(verdict(nothing[0]), reasons, rejected=choice.rejected(here.others, None)))
+    target = options[0]
     rejected = choice.rejected(here.others, target.hourly)
     if same_place(target.configuration, now):
         tuned = (too_small, tune.tuning(here, target), *why)
@@ -173,8 +175,21 @@ def _consequences(here: Situation, action: Action, target: Candidate | None) -> 
         findings += _realised(here, bill.realisation, potential)
     if here.workload.replicas_owner and _changes_replicas(here, target):
         findings.append(found(Code.AUTOSCALER_OWNS_REPLICAS, owner=here.workload.replicas_owner))
+    findings += _bounds(here)
     staying = potential if action is Action.RESIZE else None
     return (*findings, *weighed(here, target, staying))
+
+
+def _bounds(here: Situation) -> list[Finding]:
+    """The number that runs, where `spec.placement.replicas` does not allow it and nobody else owns it."""
+    count, rules = here.workload.replicas, here.workload.rules
+    if here.workload.replicas_owner or not count:
+        return []
+    if rules.max_replicas is not None and count > rules.max_replicas:
+        return [found(Code.REPLICAS_OUT_OF_BOUNDS, replicas=count, most=rules.max_replicas)]
+    if rules.min_replicas is not None and count < rules.min_replicas:
+        return [found(Code.REPLICAS_OUT_OF_BOUNDS, replicas=count, least=rules.min_replicas)]
+    return []
 
 
 def _realised(here: Situation, when: Realisation, potential: Decimal) -> list[Finding]:
@@ -193,8 +208,9 @@ def _changes_replicas(here: Situation, target: Candidate | None) -> bool:
 
 
 def _details(here: Situation, target: Candidate | None) -> tuple[Finding, ...]:
-    """What was computed for where it would run, then for the workload; incidents are weighed elsewhere."""
-    notes = (one for one in _notes(here, target) if one.code not in {Code.INCIDENT_WEIGHED, Code.CAVEAT})
+    """What was computed for where it would run, then for the workload; incidents and rules are told elsewhere."""
+    elsewhere = {Code.INCIDENT_WEIGHED, Code.CAVEAT, Code.NOT_ALLOWED}
+    notes = (one for one in _notes(here, target) if one.code not in elsewhere)
     where = target or here.current
     return (*(arithmetic(where, here) if where and where.configuration.replicas else ()), *notes)
 

@@ -6,8 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gpu_rightsizer.domain.units import GIB
+
 if TYPE_CHECKING:
     from gpu_rightsizer.domain.models import WeightDtype
+
+
+LARGE_DEVICE = 70 * GIB
+"""vLLM V1's API server resolves 1,024 sequences and 8,192 tokens a step on devices of at least 70 GiB other than A100s,
+else 256 and 2,048 (vllm tests/engine/test_arg_utils.py, test_defaults_with_usage_context)."""
+
+
+def takes_large_defaults(memory: float, product: str) -> bool:
+    """Whether vLLM takes the larger limits on a device of so many bytes, where it is told none."""
+    return memory >= LARGE_DEVICE and "a100" not in product.casefold()
 
 
 class EngineType(StrEnum):
@@ -36,7 +48,8 @@ class EngineSettings:
     """What the engine was told, after defaults. `explicit` names the fields the user set; the rest are the engine's.
 
     `None` means that neither the user nor the engine version tells. Token and sequence limits are per replica;
-    `gpu_memory_utilization` is a share of device memory; `kv_bytes` is bytes per KV element.
+    `gpu_memory_utilization` is a share of device memory; `kv_bytes` is bytes per KV element. `by_device` names the
+    limits that the engine took from the device it runs on: on another it would take others.
     """
 
     tensor_parallel: int = 1
@@ -57,5 +70,6 @@ class EngineSettings:
     model_name: str = ""
     version: str = ""
     explicit: frozenset[str] = frozenset()
+    by_device: frozenset[str] = frozenset()
     in_shell: bool = False  # the arguments stand inside a shell string: read, but never to be changed by us
     unread: tuple[str, ...] = ()  # arguments that change memory or speed and that we do not understand

@@ -28,6 +28,8 @@ class Code(StrEnum):
     CLASS_UNKNOWN = "ClassUnknown"
     TARGET_MISSING = "TargetMissing"
     TARGET_CLAIMED_TWICE = "TargetClaimedTwice"
+    CONTAINER_UNKNOWN = "ContainerUnknown"  # `targetRef.container` names none of the pods', or has to choose
+    RULES_ALLOW_NOTHING = "RulesAllowNothing"  # neither the present class nor another
     SETTINGS_UNREAD = "SettingsUnread"
     SOURCES_DISAGREE = "SourcesDisagree"
     RECENT_REVISION = "RecentRevision"
@@ -57,6 +59,7 @@ class Code(StrEnum):
     # reasons for the decision
     CHEAPER_CLASS_HOLDS = "CheaperClassHolds"
     NOTHING_CHEAPER = "NothingCheaper"
+    RULES_ALLOW_NO_OTHER = "RulesAllowNoOther"  # the present class alone
     SAVING_TOO_SMALL = "SavingTooSmall"
     UNDER_SIZED = "UnderSized"
     NOTHING_HOLDS = "NothingHolds"
@@ -80,6 +83,7 @@ class Code(StrEnum):
     NODE_LEAVES = "NodeLeaves"
     NODE_STAYS = "NodeStays"
     AUTOSCALER_OWNS_REPLICAS = "AutoscalerOwnsReplicas"
+    REPLICAS_OUT_OF_BOUNDS = "ReplicasOutOfBounds"
     QUEUE_STANDS = "QueueStands"  # symptom: requests wait
     PREEMPTING = "Preempting"  # symptom
     OBJECTIVE_MISSED = "ObjectiveMissed"  # symptom
@@ -87,10 +91,12 @@ class Code(StrEnum):
     CAVEAT = "Caveat"
     # reasons of conditions that no evaluation finds
     METRICS_COMPLETE = "MetricsComplete"
-    RECOMMENDATION_CURRENT = "RecommendationCurrent"
     MODE_OFF = "ModeOff"
     EVALUATION_FAILED = "EvaluationFailed"  # a fault of ours: the others are evaluated all the same
     INVALID_SPEC = "InvalidSpec"  # the object is stored, but its spec cannot be worked with
+    RULES_UNREAD = "RulesUnread"  # a policy that may hold cannot be read, or whether it holds cannot be told
+    CLOCKS_DISAGREE = "ClocksDisagree"  # ours and the metrics store's: no sample's age is known
+    ACCEPTED = "Accepted"  # of an InstanceClass or RightsizingPolicy
 
 
 @dataclass(frozen=True, slots=True)

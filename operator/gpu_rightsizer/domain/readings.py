@@ -36,6 +36,7 @@ class Signal(StrEnum):
     DRAM_ACTIVITY = "DramActivity"  # 0..1, memory interface active
     HOST_MEMORY = "HostMemory"  # bytes, working set of the container
     HOST_CPU = "HostCpu"  # cores
+    CONTAINER = "Container"  # the one that serves
     ENGINE = "Engine"  # which engine runs
     MODEL = "Model"  # which model, with its architecture
     INSTANCE_CLASS = "InstanceClass"  # where the replicas run now

@@ -47,7 +47,10 @@ class TargetRef:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The service objective and the risk a move may add. Times in seconds, shares in 0..1."""
+    """The service objective and the risk a move may add. Times in seconds, shares in 0..1.
+
+    `stated` names the latencies (`TTFT`, `TPOT`) that a person set a limit for; the other limits are built in.
+    """
 
     ttft_p95: float
     tpot_p95: float
@@ -55,11 +58,16 @@ class Objective:
     max_oom_risk: float
     horizon: timedelta
     oom_cost_usd: Decimal
+    stated: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class PlacementRules:
-    """Which classes may be proposed: globs over names, regions, kinds of capacity, replica bounds (None: keep)."""
+    """Which classes may be proposed: globs over names, regions, kinds of capacity, replica bounds (None: keep).
+
+    `conflict` names the field on which the deployment and its policies agree in nothing (no class is allowed then),
+    `policies` the RightsizingPolicies that limit any of these.
+    """
 
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
@@ -67,6 +75,8 @@ class PlacementRules:
     capacity_types: tuple[Commitment, ...] = ()
     min_replicas: int | None = None
     max_replicas: int | None = None
+    conflict: str = ""
+    policies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

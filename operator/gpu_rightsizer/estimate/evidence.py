@@ -14,6 +14,7 @@ from gpu_rightsizer.domain.need import Tier
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import MIB
 from gpu_rightsizer.estimate.censoring import aligned
+from gpu_rightsizer.estimate.memory import device_total, pool_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,7 @@ _ENGINE_SIGNALS = frozenset(
     }
 )
 _IDENTITY = {
+    Signal.CONTAINER: Code.CONTAINER_UNKNOWN,
     Signal.ENGINE: Code.ENGINE_UNKNOWN,
     Signal.MODEL: Code.MODEL_UNKNOWN,
     Signal.INSTANCE_CLASS: Code.CLASS_UNKNOWN,
@@ -126,8 +128,8 @@ def _looks_reserved(workload: Workload, observation: Observation) -> bool:
     used = fb.values[fb.known()]
     if used.size * fb.block < _FLAT_HOURS * 3600 or used.mean() <= 0:
         return False
-    if isinstance(observation.fb_total, Measured) and observation.fb_total.value > 0:
-        share = float(np.median(used)) / observation.fb_total.value
+    if (total := device_total(observation)) is not None:
+        share = float(np.median(used)) / total
         shares = (*_USUAL_SHARES, workload.settings.gpu_memory_utilization)
         if any(abs(share - usual) <= _SHARE_TOLERANCE for usual in shares):
             return True
@@ -160,6 +162,9 @@ def _absent(workload: Workload) -> Finding | None:
 
 def _identity(workload: Workload) -> Iterator[Finding]:
     """What is not known about the workload itself."""
+    if isinstance(workload.engine, Missing) and workload.engine.what is Signal.CONTAINER:
+        yield found(Code.CONTAINER_UNKNOWN, container=workload.target.container, containers=workload.engine.detail)
+        return  # what it runs cannot be read: of that nothing else is worth a word
     if isinstance(workload.engine, Missing):
         yield found(Code.ENGINE_UNKNOWN, image=workload.engine.detail)
     if isinstance(workload.placement, Missing):
@@ -181,7 +186,8 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
         signal = Signal.KV_DEMAND if isinstance(observation.kv_demand, Missing) else Signal.FB_USED
         yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.NO_SERIES.value)
     for missing in _missing(observation):
-        if missing.what in essential and missing.what not in _IDENTITY:
+        impossible = missing.what is Signal.FB_TOTAL and missing.why is MissingReason.INVALID  # else the class tells
+        if impossible or (missing.what in essential and missing.what not in _IDENTITY):
             yield _gap(missing)
     if observation.attribution.pods_seen < observation.attribution.pods_expected:
         share = observation.attribution.pods_seen / observation.attribution.pods_expected
@@ -193,11 +199,18 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
         yield found(Code.METRICS_INCOMPLETE, coverage=coverage, needed=LEAST_COVERAGE)
     if observation.newest is not None and observation.newest - now > _AHEAD:
         yield _gap(Missing(_main_signal(observation), MissingReason.CONTRADICTORY, "samples from the future"))
-    if observation.newest is not None and now - observation.newest > _STALE:
+    if _is_stale(observation, now):
         yield _gap(Missing(_main_signal(observation), MissingReason.STALE))
     else:
         yield from _ended(observation, now, engine_seen=engine_seen)
     yield from _contradictions(observation)
+
+
+def _is_stale(observation: Observation, now: datetime) -> bool:
+    """Nothing tells when the newest sample was, although there is history, or it was long ago."""
+    if observation.newest is None:
+        return isinstance(_main(observation), BlockSeries)
+    return now - observation.newest > _STALE
 
 
 def _missing(observation: Observation) -> Iterator[Missing]:
@@ -206,6 +219,10 @@ def _missing(observation: Observation) -> Iterator[Missing]:
     rates = (observation.prompt_rate, observation.generation_rate, observation.prompt_tokens, observation.output_tokens)
     fields = (*engine, *rates, observation.fb_used)
     yield from (value for value in fields if isinstance(value, Missing))
+    if isinstance(observation.kv_pool, Measured) and pool_tokens(observation) is None:
+        yield Missing(Signal.KV_POOL, MissingReason.INVALID, f"{observation.kv_pool.value:g} tokens")
+    if isinstance(observation.fb_total, Measured) and device_total(observation) is None:
+        yield Missing(Signal.FB_TOTAL, MissingReason.INVALID, f"{observation.fb_total.value / MIB:g} MiB")
 
 
 def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:

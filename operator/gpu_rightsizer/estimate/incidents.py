@@ -56,7 +56,8 @@ def _relevance(incident: Incident, workload: Workload) -> float:
     model = workload.model
     if incident.model and not isinstance(model, Missing) and incident.model != model.name:
         return _OTHER_MODEL
-    changed = bool(incident.settings_hash) and incident.settings_hash != workload.settings_hash
+    read = not isinstance(workload.engine, Missing)  # settings that could not be read are not known to have changed
+    changed = read and bool(incident.settings_hash) and incident.settings_hash != workload.settings_hash
     return _SETTINGS_CHANGED if changed else 1.0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpu_rightsizer.domain.engines import takes_large_defaults
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.need import OverheadSource
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.engines import EngineSettings
     from gpu_rightsizer.domain.models import ModelArchitecture
+    from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.world import World
 
 SOLVED_ERROR = GIB // 2
@@ -25,11 +27,11 @@ _LEAST_OVERHEAD = 0.1 * GIB  # less than a CUDA context's own workspace: somethi
 _LARGEST_OVERHEAD = 12 * GIB
 _LEDGER_TOLERANCE = 0.05  # of framebuffer use below weights and pool: still rounding
 _ASSUMED_ERROR = 0.35  # of an assumed overhead
+_LEAST_DEVICE = GIB  # no accelerator, and no slice of one, has less
 CUDA_SHARE = 0.98  # of the driver's total that CUDA sees (L4: 22.03 GiB of 23,034 MiB, 475 MiB kept back)
 _TIED_BELOW = 5e9  # smaller models share the input and output embedding
 DEFAULT_BATCHED_TOKENS = 2048  # vLLM SchedulerConfig
 LARGE_DEVICE_BATCHED_TOKENS = 8192  # vLLM's OpenAI server on devices of 70 GiB and more
-LARGE_DEVICE = 70 * GIB
 DEFAULT_SEQUENCES = 256
 LARGE_DEVICE_SEQUENCES = 1024
 
@@ -105,35 +107,48 @@ def batched_tokens(settings: EngineSettings, device_memory: float) -> int:
     """Tokens of one step: as told, else vLLM's default for the device's size."""
     if settings.max_num_batched_tokens is not None:
         return settings.max_num_batched_tokens
-    return LARGE_DEVICE_BATCHED_TOKENS if device_memory >= LARGE_DEVICE else DEFAULT_BATCHED_TOKENS
+    return LARGE_DEVICE_BATCHED_TOKENS if takes_large_defaults(device_memory, "") else DEFAULT_BATCHED_TOKENS
 
 
 def max_sequences(settings: EngineSettings, device_memory: float) -> int:
     """Requests of one batch: as told, else vLLM's default for the device's size."""
     if settings.max_num_seqs is not None:
         return settings.max_num_seqs
-    return LARGE_DEVICE_SEQUENCES if device_memory >= LARGE_DEVICE else DEFAULT_SEQUENCES
+    return LARGE_DEVICE_SEQUENCES if takes_large_defaults(device_memory, "") else DEFAULT_SEQUENCES
 
 
 def device_memory(world: World) -> float | None:
     """What CUDA sees of one device of the present class, in bytes."""
-    total = world.observation.fb_total
-    if isinstance(total, Measured) and total.value > 0:
-        return total.value
+    if (total := device_total(world.observation)) is not None:
+        return total
     placement = world.workload.placement
     return None if isinstance(placement, Missing) else placement.accelerator_memory * CUDA_SHARE
 
 
+def device_total(observation: Observation) -> float | None:
+    """Bytes a device offers as its exporter says; None where that can be no accelerator's memory."""
+    total, used = observation.fb_total, observation.fb_used
+    if not isinstance(total, Measured) or not total.value >= _LEAST_DEVICE:
+        return None
+    return None if isinstance(used, BlockSeries) and total.value < used.peak() else total.value
+
+
+def pool_tokens(observation: Observation) -> float | None:
+    """KV tokens of one replica as the engine reports them; None where no engine could serve with them."""
+    pool = observation.kv_pool
+    return pool.value if isinstance(pool, Measured) and pool.value >= 1 else None
+
+
 def overhead(world: World, model: ModelArchitecture) -> Overhead:
     """Solved from the running pod, per rank: u x M - weights - pool x KV bytes; assumed where it cannot be."""
-    settings, pool, memory = world.workload.settings, world.observation.kv_pool, device_memory(world)
+    settings, pool, memory = world.workload.settings, pool_tokens(world.observation), device_memory(world)
     if memory is None:
         return _assumed(world, model, 0.0)
-    if not isinstance(pool, Measured) or pool.value <= 0:
+    if pool is None:
         return _assumed(world, model, memory)
     if settings.num_gpu_blocks_override is not None or settings.cpu_offload_gib > 0:
         return _assumed(world, model, memory)
-    ledger = rank_weights(model, settings) + pool.value * rank_kv(model, settings)
+    ledger = rank_weights(model, settings) + pool * rank_kv(model, settings)
     solved = settings.gpu_memory_utilization * memory - ledger
     if not _LEAST_OVERHEAD <= solved <= _LARGEST_OVERHEAD:
         return _assumed(world, model, memory, solved)

@@ -27,7 +27,7 @@ from gpu_rightsizer.estimate.censoring import censored_blocks, censoring_hold
 from gpu_rightsizer.estimate.evidence import Evidence, promote, reserves_memory, weigh
 from gpu_rightsizer.estimate.idleness import idleness
 from gpu_rightsizer.estimate.load import device_load, host_need, load
-from gpu_rightsizer.estimate.memory import Overhead, overhead, weight_bytes
+from gpu_rightsizer.estimate.memory import LARGE_DEVICE_SEQUENCES, Overhead, overhead, weight_bytes
 from gpu_rightsizer.estimate.symptoms import symptoms
 from gpu_rightsizer.estimate.tail import Peaks, fit_tails
 
@@ -143,11 +143,12 @@ def _unseen_corrected(demand: BlockSeries, observation: Observation, work: Load 
 
 
 def _cap(world: World) -> float | None:
-    """Tokens beyond which a KV pool can never be the limit: a full batch of the longest requests."""
+    """Tokens beyond which a KV pool can never be the limit: a full batch of the longest requests, on any device."""
     settings = world.workload.settings
     if settings.max_num_seqs is None or settings.max_model_len is None:
         return None
-    return float(settings.max_num_seqs * settings.max_model_len)
+    batch = LARGE_DEVICE_SEQUENCES if "max_num_seqs" in settings.by_device else settings.max_num_seqs
+    return float(batch * settings.max_model_len)
 
 
 def _demand_note(world: World, tail: DemandTail | Missing) -> tuple[Finding, ...]:

@@ -10,6 +10,9 @@
 | at least | a ladder from 10 min to 365 d, rounded down, for times that grow while nothing happens |
 | tokens, rates | 2 significant digits |
 | money | none: prices are exact |
+
+No figure but zero is shown as less than 0.000001, none as more than 10^15 (memory: 1 EiB): what lies beyond is no
+measurement, and the API server would refuse a status that holds it.
 """
 
 from __future__ import annotations
@@ -19,13 +22,22 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.api.units import format_duration, format_gib, format_millicores, format_percent, format_usd
+from gpu_rightsizer.api.units import (
+    format_duration,
+    format_gib,
+    format_millicores,
+    format_percent,
+    format_time,
+    format_usd,
+)
 from gpu_rightsizer.domain.units import HOURS_PER_MONTH, Millicores
 
 if TYPE_CHECKING:
     from gpu_rightsizer.domain.finding import Fact
 
-_SMALLEST_PROBABILITY: Final = Decimal("0.000001")
+_LEAST: Final = Decimal("0.000001")
+_MOST: Final = Decimal(10**15)
+_MOST_BYTES: Final = float(1 << 60)
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
@@ -44,6 +56,7 @@ def two_digits(number: float | Decimal) -> Decimal:
         raise ValueError(f"{number} is not a finite figure")
     if exact == 0:
         return Decimal(0)
+    exact = min(max(abs(exact), _LEAST), _MOST).copy_sign(exact)
     quantum = Decimal(1).scaleb(exact.adjusted() - 1)
     rounded = exact.quantize(quantum, ROUND_HALF_EVEN)
     return rounded if rounded != rounded.to_integral_value() else rounded.quantize(Decimal(1))
@@ -53,23 +66,23 @@ def probability(share: float) -> str:
     """`1.6%`, `0.042%`. Zero only where it is exactly zero, `100%` only where it is certain."""
     exact = two_digits(max(0.0, share))
     if 0 < share < 1:
-        exact = min(max(exact, _SMALLEST_PROBABILITY), Decimal("0.99"))
+        exact = min(exact, Decimal("0.99"))
     return f"{plain(exact * 100)}%"
 
 
 def share(of_one: float | Decimal) -> str:
     """Whole per cent: `97%`; what is below all never reads `100%`, what is above nothing never `0%`."""
-    return format_percent(max(Decimal(0), Decimal(str(of_one))), places=0)
+    return format_percent(min(max(Decimal(0), Decimal(str(of_one))), _MOST / 1000), places=0)
 
 
 def memory(size: float) -> str:
     """A Kubernetes quantity: `29.4Gi`."""
-    return format_gib(size)
+    return format_gib(min(max(0.0, size), _MOST_BYTES))
 
 
 def gibibytes(size: float) -> str:
     """For sentences: `29.4 GiB`."""
-    text = format_gib(size)
+    text = memory(size)
     return text.replace("Gi", " GiB").replace("Mi", " MiB")
 
 
@@ -123,18 +136,18 @@ def scaled(count: float) -> str:
 
 def dollars(amount: Decimal) -> str:
     """For sentences, to the cent: `$53.18`, `-$0.50`, `$38,820.67`."""
-    exact = Decimal(amount).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+    exact = _payable(amount).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
     return f"-${-exact:,}" if exact < 0 else f"${exact:,}"
 
 
 def usd(amount: Decimal) -> str:
     """For the wire: up to four decimals, `53.179`."""
-    return format_usd(Decimal(amount), most_places=4)
+    return format_usd(_payable(amount), most_places=4)
 
 
 def cents(amount: Decimal) -> str:
     """For the wire, to the cent: `38820.67`."""
-    return format_usd(Decimal(amount))
+    return format_usd(_payable(amount))
 
 
 def monthly(hourly: Decimal) -> Decimal:
@@ -144,23 +157,27 @@ def monthly(hourly: Decimal) -> Decimal:
 
 def cores(millicores: float) -> str:
     """`4`, `500m`."""
-    return format_millicores(Millicores(round(millicores)))
+    return format_millicores(Millicores(round(min(millicores, float(_MOST)))))
 
 
 def day(moment: datetime) -> str:
     """`2026-03-11`, UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+    return moment.astimezone(UTC).date().isoformat()
 
 
 def instant(moment: datetime) -> str:
     """`2026-03-11T14:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(moment)
 
 
 def plain(number: Decimal) -> str:
     """Without exponent and trailing zeros."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _payable(amount: Decimal) -> Decimal:
+    return min(max(Decimal(amount), -_MOST), _MOST)
 
 
 def as_float(fact: Fact) -> float:

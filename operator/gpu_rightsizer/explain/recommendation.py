@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gpu_rightsizer.domain.decision import Action, Realisation
@@ -16,17 +18,16 @@ from gpu_rightsizer.explain.words import say
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from decimal import Decimal
 
     from gpu_rightsizer.domain.decision import Candidate, Configuration, Decision, Prediction
     from gpu_rightsizer.domain.finding import Finding
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.world import Evaluation
 
-Figure = TypeVar("Figure")
+Figure = TypeVar("Figure", float, Decimal)
 
 MOST_REASONS: Final = 12
-MOST_ALTERNATIVES: Final = 5
+MOST_ALTERNATIVES: Final = 3
 MOST_REJECTED: Final = 5
 MOST_ARGUMENTS: Final = 16
 LONGEST_REJECTION: Final = 240
@@ -176,8 +177,8 @@ def _kv_bytes(evaluation: Evaluation, there: Candidate, what: Prediction) -> flo
 
 
 def _basis(evaluation: Evaluation, now: datetime) -> dict[str, object]:
-    workload, seen = evaluation.world.workload, evaluation.world.observation
-    length, begin, end = series_span(workload, seen, now)
+    seen = evaluation.world.observation
+    length, begin, end = series_span(seen, now)
     told = {
         "span": length,
         "samples": _samples(seen),
@@ -199,4 +200,6 @@ def _samples(seen: Observation) -> int | None:
 
 
 def _shown(figure: Figure | None, show: Callable[[Figure], str]) -> str | None:
-    return None if figure is None else show(figure)
+    if figure is None or not math.isfinite(figure):
+        return None
+    return show(figure)

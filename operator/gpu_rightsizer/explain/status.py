@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpu_rightsizer.explain.conditions import Frame, conditions, refused
+from gpu_rightsizer.explain.fitting import fitted
 from gpu_rightsizer.explain.recommendation import recommendation
 from gpu_rightsizer.explain.steady import steady
 from gpu_rightsizer.explain.usage import current, incidents, usage
@@ -37,7 +38,7 @@ def status(
     remembered = incidents(workload)
     if remembered:
         new["incidents"] = remembered
-    return steady(new, previous)
+    return steady(fitted(new), previous)
 
 
 def status_without_evaluation(

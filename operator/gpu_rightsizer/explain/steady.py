@@ -33,6 +33,11 @@ _MEASURED_KEYS: Final = frozenset(
 )
 
 
+# The window that was looked at moves with every sample. It stands as it was when the rest was last written, which is
+# within a day: `expiresAt` is renewed then.
+_WINDOW_KEYS: Final = frozenset({"from", "to"})
+
+
 def steady(new: Mapping[str, object], previous: Mapping[str, object] | None) -> Mapping[str, object]:
     """`previous` when `new` differs from it by noise alone, else `new`: never a mixture of both."""
     return previous if previous is not None and _alike(new, previous) else new
@@ -45,7 +50,7 @@ def _alike(new: object, old: object, key: str = "") -> bool:
     if isinstance(new, list) and isinstance(old, list):
         return len(new) == len(old) and all(_alike(a, b, key) for a, b in zip(new, old, strict=True))
     if isinstance(new, str) and isinstance(old, str):
-        return new == old or _is_noise(new, old, key)
+        return new == old or key in _WINDOW_KEYS or _is_noise(new, old, key)
     return type(new) is type(old) and new == old
 
 

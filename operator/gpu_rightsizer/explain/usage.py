@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.need import IdleState
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, Signal
+from gpu_rightsizer.estimate.memory import device_total, pool_tokens
 from gpu_rightsizer.explain import numbers
-from gpu_rightsizer.explain.moments import day_of
 from gpu_rightsizer.explain.text import safe
 from gpu_rightsizer.explain.words import say_missing
 from gpu_rightsizer.observe.queries import QUERIES, Slot
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import Evaluation
 
 MOST_INCIDENTS: Final = 16
+MOST_MESSAGES: Final = 3  # the latest incidents' only: they are for people, and long
+LONGEST_MESSAGE: Final = 160
+_MOST_CONTEXT: Final = 100_000_000  # as the schema has it
+_MOST_TOKENS: Final = 1e15
 MOST_MISSING: Final = 8
 _EXPORTERS: Final = (("DCGM_", "dcgm"), ("container_", "host"))
 # Which series tell what sizes it; the others come from the same exporters.
@@ -116,18 +121,19 @@ def usage(evaluation: Evaluation) -> dict[str, object]:
 
 
 def incidents(workload: Workload) -> list[dict[str, object]]:
-    """What is remembered, oldest first, at most the latest 16."""
+    """What is remembered, oldest first, at most the latest 16; the last three with their message."""
     latest = sorted(workload.incidents, key=lambda each: (each.time, each.pod, each.kind))[-MOST_INCIDENTS:]
-    return [_incident(each) for each in latest]
+    silent = len(latest) - MOST_MESSAGES
+    return [_incident(each, LONGEST_MESSAGE if place >= silent else 0) for place, each in enumerate(latest)]
 
 
-def series_span(workload: Workload, seen: Observation, now: datetime) -> tuple[str, str, str]:
-    """Length, begin and end of the history, in days of the object's own; begin and end empty when nothing was seen."""
+def series_span(seen: Observation, now: datetime) -> tuple[str, str, str]:
+    """Length, begin and end of the history; begin and end empty when nothing was seen."""
     length = numbers.span(seen.span)
     if seen.newest is None:
         return length, "", ""
-    end = day_of(workload.key.uid, min(now, seen.newest))
-    return length, numbers.instant(day_of(workload.key.uid, end - seen.span)), numbers.instant(end)
+    end = min(now, seen.newest)
+    return length, numbers.instant(end - seen.span), numbers.instant(end)
 
 
 def main_history(seen: Observation) -> History:
@@ -146,14 +152,15 @@ def _identity(workload: Workload) -> dict[str, object]:
     if not isinstance(workload.model, Missing):
         told["model"] = safe(workload.model.name, 253)
         told["weightDtype"] = (workload.settings.weight_dtype or workload.model.default_dtype).value
-    if workload.settings.max_model_len is not None:
-        told["maxContextLength"] = workload.settings.max_model_len
+    context = workload.settings.max_model_len
+    if context is not None and context <= _MOST_CONTEXT:
+        told["maxContextLength"] = context
     return told
 
 
 def _figures(seen: Observation) -> dict[str, object]:
     return {
-        "kvPoolTokens": _now(seen.kv_pool, _count),
+        "kvPoolTokens": _shown(pool_tokens(seen), _count),
         "kvDemandPeakTokens": _peak(seen.kv_demand, _count),
         "runningPeak": _peak(seen.running, _count),
         "waitingPeak": _peak(seen.waiting, _count),
@@ -162,7 +169,7 @@ def _figures(seen: Observation) -> dict[str, object]:
         "ttft": _peak(seen.ttft, numbers.latency),
         "tpot": _peak(seen.tpot, numbers.latency),
         "memoryUsedPeak": _peak(seen.fb_used, numbers.memory),
-        "memoryTotal": _now(seen.fb_total, numbers.memory),
+        "memoryTotal": _shown(device_total(seen), numbers.memory),
         "gpuActivityPeak": _peak(seen.gpu_activity, numbers.share),
         "dramActivityPeak": _peak(seen.dram_activity, numbers.share),
         "hostCpuPeak": _peak(seen.host_cpu, _count),
@@ -180,8 +187,12 @@ def _peak(history: History, show: Callable[[float], str]) -> str | None:
     return show(history.peak())
 
 
+def _shown(figure: float | None, show: Callable[[float], str]) -> str | None:
+    return show(figure) if figure is not None and math.isfinite(figure) else None
+
+
 def _now(reading: Reading, show: Callable[[float], str]) -> str | None:
-    return show(reading.value) if isinstance(reading, Measured) else None
+    return _shown(reading.value, show) if isinstance(reading, Measured) else None
 
 
 def _series(seen: Observation) -> list[dict[str, object]]:
@@ -215,7 +226,7 @@ def _missing(seen: Observation) -> list[dict[str, object]]:
     ]
 
 
-def _incident(each: Incident) -> dict[str, object]:
+def _incident(each: Incident, longest: int) -> dict[str, object]:
     told = {
         "occurredAt": numbers.instant(each.time),
         "cause": each.kind.value,
@@ -224,9 +235,9 @@ def _incident(each: Incident) -> dict[str, object]:
         "container": safe(each.container, 63),
         "model": safe(each.model, 253),
         "settingsHash": safe(each.settings_hash, 64),
-        "message": safe(each.message, 300),
+        "message": safe(each.message, longest) if longest else "",
     }
-    if each.demand_tokens is not None:
+    if each.demand_tokens is not None and 0 <= each.demand_tokens <= _MOST_TOKENS:
         # Exact: it is read back as evidence.
         told["demandTokens"] = str(round(each.demand_tokens))
     return {key: value for key, value in told.items() if value}

@@ -61,6 +61,14 @@ _EVIDENCE: Final = {
         "More than one InferenceDeployment names this workload[, also {others:name}]: none is followed. Delete all "
         "but one."
     ),
+    Code.CONTAINER_UNKNOWN: (
+        "The container that serves is not known[: the pods have no {container:name}][; one of {containers:name}]. Set "
+        "`spec.targetRef.container` to it."
+    ),
+    Code.RULES_ALLOW_NOTHING: (
+        "The rules allow no class, not even the present one[: none passes {rule:text}]. Change that "
+        "field in `spec.placement`[ or in the RightsizingPolicy {policies:name}]."
+    ),
     Code.SETTINGS_UNREAD: (
         "Engine arguments that change memory or speed could not be read[: {arguments:name}]. Give them as plain "
         "`--flag=value`, outside a shell string."
@@ -137,13 +145,17 @@ _DECISION: Final = {
         "A cheaper class holds the peak[: {target:name}][ at {target_hourly:usd}/h instead of {current_hourly:usd}/h]."
     ),
     Code.NOTHING_CHEAPER: "No cheaper class holds[ (configurations considered: {considered:count})].",
+    Code.RULES_ALLOW_NO_OTHER: (
+        "The rules allow no class but the present one[: no other passes {rule:text}]. To be shown others, widen that "
+        "field in `spec.placement`[ or in the RightsizingPolicy {policies:name}]."
+    ),
     Code.SAVING_TOO_SMALL: (
         "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})][; {least:share} is the least]."
     ),
     Code.UNDER_SIZED: "It is too small for its load[ on {instance_class:name}].",
     Code.NOTHING_HOLDS: (
-        "No known class holds this load[ (configurations considered: {considered:count})]. Allow more classes, "
-        "more replicas or a lower limit on concurrency."
+        "No known class holds this load[ (configurations considered: {considered:count})]. Allow more classes or "
+        "more replicas in `spec.placement`, or limit the engine's concurrency."
     ),
     Code.PROVEN_IDLE: (
         "No request arrives[, for at least {idle_for:at_least} now][; none in {idle_share:share} of the window]. "
@@ -176,7 +188,10 @@ _COMPUTED: Final = {
     Code.RISK_MODEL_BASED: "The probabilities come from a model and are not yet compared with what happened here.",
     Code.EVIDENCE_THIN: "The evidence is thin[ (tier {tier:name})].",
     Code.CATALOGUE_RECALLED: "A figure of the catalogue is not verified[: {entry:name}].",
-    Code.OBJECTIVE_UNCHECKED: "The latency there could not be predicted[: {metric:name}].",
+    Code.OBJECTIVE_UNCHECKED: (
+        "The latency there could not be predicted[: {metric:name}]. Scrape the engine's own `/metrics` to make it "
+        "known."
+    ),
     Code.OVERHEAD_ASSUMED: (
         "Memory beyond weights and KV cache is assumed, not measured[: {overhead:gib}][ +- {error:gib}]."
     ),
@@ -197,6 +212,11 @@ _COMPUTED: Final = {
         "it is {potential:usd}/h]."
     ),
     Code.AUTOSCALER_OWNS_REPLICAS: "An autoscaler owns the replicas[: {owner:name}]. Set its bounds instead.",
+    Code.REPLICAS_OUT_OF_BOUNDS: (
+        "The replicas that run are outside the rules[: {replicas:count}][, more than {most:count}, which is "
+        "`replicas.max`][, fewer than {least:count}, which is `replicas.min`]. Only numbers within the bounds are "
+        "proposed; change them in `spec.placement`."
+    ),
     Code.QUEUE_STANDS: "Requests wait in the engine[ in {share:share} of the time][, {waiting:figure} at the peak].",
     Code.PREEMPTING: (
         "The engine pushes running requests out of its KV cache[ in {share:share} of the time][, {count:figure} times]."
@@ -214,9 +234,14 @@ _COMPUTED: Final = {
 
 _CONDITION: Final = {
     Code.METRICS_COMPLETE: "Metrics are fresh and complete.",
-    Code.RECOMMENDATION_CURRENT: "The recommendation rests on present data.",
     Code.MODE_OFF: "The mode is `Off`, by `spec.mode` or by a RightsizingPolicy: the workload is not looked at.",
     Code.INVALID_SPEC: "The spec cannot be used[: {problems:problems}].",
+    Code.RULES_UNREAD: ("Which rules hold here is not known, so nothing is recommended[: {problems:problems}]."),
+    Code.CLOCKS_DISAGREE: (
+        "The operator's clock and the metrics store's differ, so the age of samples is not known[: "
+        "{problems:problems}]. Keep both in time, for example by NTP."
+    ),
+    Code.ACCEPTED: "It is in use[, for {deployments:count} InferenceDeployments].",
     Code.EVALUATION_FAILED: "The evaluation failed[: {problems:problems}]. Please report it with the operator's log.",
 }
 
@@ -227,6 +252,7 @@ _SENTENCES: Final[Mapping[Code, Sentence]] = MappingProxyType(
 
 _SUPPLY: Final[Mapping[Signal, str]] = MappingProxyType(
     {
+        Signal.CONTAINER: "Change `spec.targetRef.container`.",
         Signal.ENGINE: "Set `spec.engine.type`.",
         Signal.MODEL: "Set `spec.model.name`.",
         Signal.INSTANCE_CLASS: "Create an InstanceClass that matches its nodes.",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PERCENT = "DCGM_FI_DEV_GPU_UTIL"
 PERCENT_OR_SHARE = "DCGM_FI_DEV_GPU_UTIL_RATIO"  # the same field by a name that promises a share; nothing says which
 SHARE_TOLERANCE = 0.01
+SLOTS = {slot.value: slot for slot in Slot}
 SHARES = frozenset({Slot.KV_USAGE, Slot.GPU_ACTIVITY, Slot.DRAM_ACTIVITY})
 # DCGM's "blank" values are 0x7ffffff0 and up in 32 bits, 2^47 as a float, 0x7ffffffffffffff0 and up in 64
 # (dcgm_fields.h): no framebuffer has as many MiB, and nothing else counted here comes near the last.
@@ -81,7 +82,9 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
         for key, values in tracks.items():
             labels = dict(key)
             slot, _, metric = labels.get(SIGNAL_LABEL, "").partition("|")
-            match Slot(slot):
+            match SLOTS.get(slot):
+                case None:  # not what was asked for: something between us and the store changed the labels
+                    continue
                 case Slot.UP_COUNT:
                     _fold(scrapes, labels.get("job", ""), values)
                 case Slot.UP_NOW:

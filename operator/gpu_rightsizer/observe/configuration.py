@@ -27,7 +27,7 @@ NOTHING_STATED = Overrides()
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One pod template read. `container` is the serving container's name, empty when none could be chosen."""
+    """One pod template read. `container` is the serving container's name, else the one wanted (empty: none)."""
 
     container: str
     engine: EngineType | Missing
@@ -57,7 +57,8 @@ def read_configuration(
     shape = pod_shape(spec, zones)
     if isinstance(chosen, Missing):
         nothing = Missing(Signal.MODEL, chosen.why, chosen.detail)
-        return Configuration("", chosen, EngineSettings(), settings_hash(chosen, EngineSettings()), nothing, shape)
+        unread = EngineSettings()
+        return Configuration(container, chosen, unread, settings_hash(chosen, unread), nothing, shape)
     image = manifests.text(chosen, "image")
     command = read_command_line(chosen)
     engine = overrides.engine or detect_engine(image, command)
@@ -72,11 +73,12 @@ def choose_container(spec: Raw, wanted: str = "") -> Raw | Missing:
     containers = manifests.items(spec, "containers")
     if wanted:
         named = [each for each in containers if manifests.text(each, "name") == wanted]
-        return named[0] if named else Missing(Signal.ENGINE, MissingReason.NOT_FOUND, wanted)
+        existing = ", ".join(manifests.text(each, "name") for each in containers)
+        return named[0] if named else Missing(Signal.CONTAINER, MissingReason.NOT_FOUND, existing)
     accelerated = [each for each in containers if container_accelerators(each)]
     if len(accelerated) > 1:
         names = ", ".join(sorted(manifests.text(each, "name") for each in accelerated))
-        return Missing(Signal.ENGINE, MissingReason.CONTRADICTORY, names)
+        return Missing(Signal.CONTAINER, MissingReason.CONTRADICTORY, names)
     candidates = accelerated or containers
     return candidates[0] if candidates else Missing(Signal.ENGINE, MissingReason.NOT_FOUND, "containers")
 

@@ -223,7 +223,7 @@ class _Fleet:
                 pod=manifests.name(pod),
                 container=read.container,
                 demand_tokens=None,
-                model=own.settings.model_name,
+                model=own.settings.model_name if isinstance(own.model, Missing) else own.model.name,
                 settings_hash=own.settings_hash,
                 message=summary(end.message),
             )
@@ -329,7 +329,7 @@ def _replica_sets(replica_sets: Sequence[Raw]) -> dict[tuple[str, str], Raw]:
 
 def _revision(replica_set: Raw) -> int:
     told = manifests.labels(replica_set, "metadata", "annotations").get(_REVISION, "")
-    return int(told) if told.isdigit() else 0
+    return manifests.count(told) or 0
 
 
 def _rolled_out(deployment: Raw) -> datetime | None:
@@ -341,7 +341,7 @@ def _rolled_out(deployment: Raw) -> datetime | None:
 
 def _replicas(target: Raw) -> int:
     asked = manifests.whole(target, "spec", "replicas")
-    return 1 if asked is None else asked
+    return 1 if asked is None else max(0, asked)
 
 
 def _pod_ref(pod: Raw, container: str) -> PodRef:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Pools: TypeAlias = Mapping[str, Mapping[str, Figures]]  # by pod and engine, tokens in each block
 
 SOURCE = "vllm:cache_config_info"
+MOST_TOKENS = 1e12  # no device's memory holds as many
 
 
 def pools(parts: Parts) -> Pools:
@@ -97,7 +98,7 @@ def _held(track: Figures) -> Figures:
 
 def _tokens(labels: Mapping[str, str]) -> float | None:
     try:
-        tokens = float(labels["num_gpu_blocks"]) * float(labels["block_size"])
+        blocks, size = float(labels["num_gpu_blocks"]), float(labels["block_size"])
     except (KeyError, ValueError):  # some versions print `None` until the engine has profiled
         return None
-    return tokens if np.isfinite(tokens) and tokens > 0 else None
+    return blocks * size if blocks > 0 and size > 0 and blocks * size <= MOST_TOKENS else None

@@ -12,6 +12,9 @@ from typing import Final, TypeAlias
 Raw: TypeAlias = Mapping[str, object]
 
 _EMPTY: Final[Raw] = {}
+_MOST: Final = Decimal(2**63 - 1)  # as Kubernetes caps a quantity
+_COUNT: Final = re.compile(r"[0-9]{1,18}")
+_FIRST_YEAR: Final = 2000  # Kubernetes writes a time that it does not know as the year 1
 _QUANTITY: Final = re.compile(r"([+-]?[0-9.]+)([eE][+-]?[0-9]+|[numkKMGTPE]i?)?")
 _SUFFIXES: Final = {
     "n": Decimal("1e-9"),
@@ -61,18 +64,24 @@ def labels(raw: object, *path: str) -> dict[str, str]:
 
 
 def whole(raw: object, *path: str) -> int | None:
-    """The integer at that path; None when there is none."""
+    """The integer of 32 bits at that path, as Kubernetes counts replicas and restarts; None when there is none."""
     found = at(raw, *path)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and abs(found) < 2**31 else None
 
 
 def moment(raw: object, *path: str) -> datetime | None:
-    """The RFC 3339 time at that path, aware; None when there is none."""
+    """The RFC 3339 time at that path, in UTC; None when there is none."""
     try:
         found = datetime.fromisoformat(text(raw, *path))
-    except ValueError:
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # overflow: a year before 1 or after 9999, once in UTC
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if found.year >= _FIRST_YEAR else None
+
+
+def count(text: str) -> int | None:
+    """A text of plain digits, as labels and annotations hold numbers, below 10^18; None when it is something else."""
+    return int(text) if _COUNT.fullmatch(text) else None
 
 
 def name(raw: object) -> str:
@@ -92,9 +101,15 @@ def uid(raw: object) -> str:
 
 def quantity(value: object) -> Decimal | None:
     """A Kubernetes quantity (`500m`, `16Gi`, `1e3`, or a bare number) exactly; None when it is none."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return Decimal(str(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _capped(Decimal(value))
+    if isinstance(value, float):
+        return _capped(Decimal(str(value)))
     return _quantity(value) if isinstance(value, str) else None
+
+
+def _capped(number: Decimal) -> Decimal | None:
+    return min(max(number, -_MOST), _MOST) if number.is_finite() else None
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +119,8 @@ def _quantity(value: str) -> Decimal | None:
         return None
     number, suffix = match.groups(default="")
     try:
-        return Decimal(number + suffix) if suffix[:1] in {"e", "E"} and len(suffix) > 1 else _scaled(number, suffix)
+        exponent = suffix[:1] in {"e", "E"} and len(suffix) > 1
+        return _capped(Decimal(number + suffix) if exponent else _scaled(number, suffix))
     except (ArithmeticError, KeyError):
         return None
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.catalogue import Catalogue
     from gpu_rightsizer.observe.manifests import Raw
 
+MOST_MIB: Final = 1 << 24  # 16 TiB
 INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 _OLD_INSTANCE_TYPE: Final = "beta.kubernetes.io/instance-type"
 _REGIONS: Final = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
@@ -159,14 +160,15 @@ def _part_of(listed: Accelerator, known: Accelerator) -> bool:
 
 def _count(allocatable: int, labels: Mapping[str, str], *, shared: bool) -> int:
     """Devices, not the shares that time-slicing advertises."""
-    replicas = labels.get("nvidia.com/gpu.replicas", "")
-    if not shared or not replicas.isdigit() or int(replicas) < 2:
-        return allocatable
-    return max(1, allocatable // int(replicas))
+    replicas = _replicas(labels)
+    return allocatable if not shared or replicas < 2 else max(1, allocatable // replicas)
+
+
+def _replicas(labels: Mapping[str, str]) -> int:
+    return manifests.count(labels.get("nvidia.com/gpu.replicas", "")) or 0
 
 
 def _is_shared(product: str, resource: str, labels: Mapping[str, str]) -> bool:
-    replicas = labels.get("nvidia.com/gpu.replicas", "")
     strategies = (
         labels.get("nvidia.com/gpu.sharing-strategy"),
         labels.get("cloud.google.com/gke-gpu-sharing-strategy"),
@@ -174,7 +176,7 @@ def _is_shared(product: str, resource: str, labels: Mapping[str, str]) -> bool:
     return (
         is_shared_product(product)
         or resource == "nvidia.com/gpu.shared"
-        or (replicas.isdigit() and int(replicas) > 1)
+        or _replicas(labels) > 1
         or any(strategy in {"time-slicing", "time-sharing", "mps"} for strategy in strategies)
     )
 
@@ -190,14 +192,14 @@ def _memory(accelerator: Accelerator, profile: str, resource: str, labels: Mappi
 
 
 def _labelled_memory(labels: Mapping[str, str], key: str) -> Bytes | None:
-    """MiB of a GPU feature discovery label as bytes."""
-    value = labels.get(key, "")
-    return mib(int(value)) if value.isdigit() and int(value) > 0 else None
+    """MiB of a GPU feature discovery label as bytes; no device has more than MOST_MIB."""
+    size = manifests.count(labels.get(key, ""))
+    return mib(size) if size is not None and 0 < size <= MOST_MIB else None
 
 
 def _capability(labels: Mapping[str, str]) -> tuple[int, int] | None:
-    major, minor = labels.get("nvidia.com/gpu.compute.major", ""), labels.get("nvidia.com/gpu.compute.minor", "")
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+    major, minor = (manifests.count(labels.get(f"nvidia.com/gpu.compute.{part}", "")) for part in ("major", "minor"))
+    return None if major is None or minor is None else (major, minor)
 
 
 def _selector(labels: Mapping[str, str], instance_type: str) -> dict[str, str]:

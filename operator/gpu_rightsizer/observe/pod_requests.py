@@ -19,6 +19,7 @@ _ACCELERATOR: Final = re.compile(
     r"nvidia\.com/(?:gpu(?:\.shared)?|mig-.+)|aws\.amazon\.com/neuron(?:core|device)?|amd\.com/(?:gpu|[cs]px_.+)"
     r"|habana\.ai/gaudi\d?|google\.com/tpu|gpu\.intel\.com/.+"
 )
+_MOST: Final = 2**31 - 1  # accelerators, as Kubernetes counts replicas
 _CLAIMS: Final = "resource.k8s.io/claim"
 _NOTHING: Final[Mapping[str, Decimal]] = {}
 
@@ -42,7 +43,7 @@ def is_accelerator(resource: str) -> bool:
 def container_accelerators(container: Raw) -> dict[str, int]:
     """Accelerators that a container asks for, by resource name."""
     asked = _asked(container)
-    return {name: int(count) for name, count in asked.items() if count > 0 and is_accelerator(name)}
+    return {name: min(int(count), _MOST) for name, count in asked.items() if count > 0 and is_accelerator(name)}
 
 
 def pod_requests(spec: Raw) -> PodRequests:
@@ -81,7 +82,7 @@ def resources_of(quantities: Raw) -> PodRequests:
 
 def _requests(total: Mapping[str, Decimal], claims: list[Raw]) -> PodRequests:
     extended = {name: int(count) for name, count in total.items() if "/" in name or name.startswith("hugepages-")}
-    accelerators = {name: count for name, count in extended.items() if is_accelerator(name)}
+    accelerators = {name: min(count, _MOST) for name, count in extended.items() if is_accelerator(name)}
     other = {name: count for name, count in extended.items() if name not in accelerators and count}
     if claims:
         other[_CLAIMS] = len(claims)  # dynamic resource allocation: no class we know offers it

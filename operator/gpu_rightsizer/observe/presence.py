@@ -40,7 +40,8 @@ def presence(workload: Workload, parts: Parts, home: Attributed, samples: Sample
     oldest = now.timestamp() - STALE_INTERVALS * _interval(parts, home)
     times = _newest(parts, slot)
     due = [pod for pod in workload.pods if pod.ready and not _settling(pod, oldest)]
-    newest = max(times.values(), default=None)
+    # The store's clock may run ahead of ours; nothing was sampled in the future.
+    newest = min(max(times.values()), now.timestamp()) if times else None
     return Presence(
         newest=_last_block(parts, samples, now) if newest is None else datetime.fromtimestamp(newest, UTC),
         stale=newest is None or newest < oldest,
@@ -71,7 +72,11 @@ def shares_a_device(workload: Workload, home: Attributed) -> bool:
 
 def _newest(parts: Parts, slot: Slot) -> dict[str, float]:
     """Per pod, the time of its newest sample."""
-    return {pod: float(max(values[-1] for values in series.values())) for pod, series in parts.of.get(slot, {}).items()}
+    newest = {
+        pod: float(np.fmax.reduce([values[-1] for values in series.values()]))
+        for pod, series in parts.of.get(slot, {}).items()
+    }
+    return {pod: moment for pod, moment in newest.items() if np.isfinite(moment)}
 
 
 def _settling(pod: PodRef, oldest: float) -> bool:

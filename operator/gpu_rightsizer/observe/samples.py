@@ -7,6 +7,7 @@ the last block on that was complete when it was read. Reading in steps and readi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -15,7 +16,7 @@ import numpy as np
 from gpu_rightsizer.observe.queries import BLOCK_SECONDS, QUERIES, WINDOW_SECONDS, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -129,17 +130,19 @@ def _blocks_at_once(query: Query, pods: int) -> int:
 
 
 def merged(samples: Samples, ask: Ask, answer: Iterable[RawSeries]) -> Samples:
-    """With one answer's figures in place of what was there for the same blocks; parts come oldest first."""
+    """With one answer's figures in place of what was there for the same blocks; parts come oldest first.
+
+    Of several figures for one block the largest counts. What is no series at all is left out: it will be missed.
+    """
     name = ask.query.name
     if ask.query.instant:
-        present = {frozenset(labels.items()): values[-1:] for labels, _, values in answer}
-        return replace(samples, tracks={**samples.tracks, name: present})
+        return replace(samples, tracks={**samples.tracks, name: _present(answer)})
     fresh = _emptied(samples, ask)
-    for labels, times, values in answer:
-        track = fresh.setdefault(frozenset(labels.items()), np.full(BLOCKS, np.nan))
-        blocks = np.rint((times - samples.start) / BLOCK_SECONDS).astype(np.int64) - 1
+    for key, times, values in _series(answer):
+        track = fresh.setdefault(key, np.full(BLOCKS, np.nan))
+        blocks = np.rint((times - samples.start) / BLOCK_SECONDS) - 1
         inside = (blocks >= 0) & (blocks < BLOCKS)
-        track[blocks[inside]] = values[inside]
+        np.fmax.at(track, blocks[inside].astype(np.int64), values[inside])
     tracks = {key: track for key, track in fresh.items() if not np.isnan(track).all()}
     return replace(
         samples,
@@ -147,6 +150,20 @@ def merged(samples: Samples, ask: Ask, answer: Iterable[RawSeries]) -> Samples:
         read_to={**samples.read_to, name: _read_to(samples, ask)},
         part=_without(samples.part, name) if ask.end == samples.last_end else samples.part,
     )
+
+
+def _series(answer: Iterable[RawSeries]) -> Iterator[tuple[Labels, NDArray[np.float64], NDArray[np.float64]]]:
+    for labels, times, values in answer:
+        if isinstance(labels, Mapping) and times.ndim == 1 and times.shape == values.shape and len(values):
+            texts = ((name, text) for name, text in labels.items() if isinstance(text, str))
+            yield frozenset(texts), times, values
+
+
+def _present(answer: Iterable[RawSeries]) -> Tracks:
+    present: dict[Labels, NDArray[np.float64]] = {}
+    for key, _, values in _series(answer):
+        present[key] = np.fmax(present[key], values[-1:]) if key in present else values[-1:]
+    return present
 
 
 def _emptied(samples: Samples, ask: Ask) -> dict[Labels, NDArray[np.float64]]:

@@ -8,10 +8,9 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.engines import EngineSettings, EngineType
+from gpu_rightsizer.domain.engines import EngineSettings, EngineType, takes_large_defaults
 from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.readings import Missing
-from gpu_rightsizer.domain.units import GIB
 from gpu_rightsizer.observe.engine_detection import version_key
 from gpu_rightsizer.observe.engine_dialects import DIALECTS
 
@@ -25,18 +24,19 @@ if TYPE_CHECKING:
 # Variables by which widely used images are told the model.
 _MODEL_VARIABLES: Final = ("MODEL_ID", "MODEL_NAME", "HF_MODEL_ID", "VLLM_MODEL", "MODEL_PATH", "MODEL")
 
-_WHOLE: Final = frozenset(
-    {
-        "tensor_parallel",
-        "pipeline_parallel",
-        "data_parallel",
-        "max_model_len",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "num_gpu_blocks_override",
-        "block_size",
-    }
-)
+# Whole numbers and the most that each can be: what lies beyond is a slip of the pen, and unread.
+_WHOLE: Final = {
+    "tensor_parallel": 1024,
+    "pipeline_parallel": 1024,
+    "data_parallel": 4096,
+    "max_model_len": 100_000_000,
+    "max_num_seqs": 1_000_000,
+    "max_num_batched_tokens": 100_000_000,
+    "num_gpu_blocks_override": 1_000_000_000,
+    "block_size": 65_536,
+}
+_MOST_GIB: Final = 65_536  # of host memory to offload to
+_LONGEST_NUMBER: Final = 18  # characters
 _NAMES: Final = frozenset({"model_name", "served"})
 _HARMLESS: Final = {
     "task": ("auto", "generate"),
@@ -92,11 +92,8 @@ _BINARY: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 # gpu_memory_utilization was 0.9 and reads 0.92 in vllm/config/cache.py of v0.25.0, v0.27.1 and v0.30.0. An unknown
 # version counts as new: a share taken too large overstates what the present pod takes beside weights and KV.
 _NEW_UTILISATION: Final = (0, 25)
-# vLLM V1 became the default in 0.8.0; its API server resolves 1024 sequences and 8192 tokens on devices of at least
-# 70 GiB other than A100s, else 256 and 2048 (vllm tests/engine/test_arg_utils.py, test_defaults_with_usage_context).
-# V0 takes 256 sequences.
+# vLLM V1, whose limits depend on the device, became the default in 0.8.0. V0 takes 256 sequences.
 _V1: Final = (0, 8)
-_LARGE_DEVICE: Final = 70 * GIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +129,12 @@ def with_device_defaults(
     version = version_key(settings.version)
     if version and version < _V1:
         return settings if settings.max_num_seqs is not None else replace(settings, max_num_seqs=256)
-    large = memory >= _LARGE_DEVICE and "a100" not in product.casefold()
-    sequences, tokens = (1024, 8192) if large else (256, 2048)
+    sequences, tokens = (1024, 8192) if takes_large_defaults(memory, product) else (256, 2048)
     return replace(
         settings,
         max_num_seqs=sequences if settings.max_num_seqs is None else settings.max_num_seqs,
-        max_num_batched_tokens=(tokens if settings.max_num_batched_tokens is None else settings.max_num_batched_tokens),
+        max_num_batched_tokens=tokens if settings.max_num_batched_tokens is None else settings.max_num_batched_tokens,
+        by_device=frozenset({"max_num_seqs", "max_num_batched_tokens"}) - settings.explicit,
     )
 
 
@@ -150,8 +147,8 @@ def settings_hash(engine: EngineType | Missing, settings: EngineSettings) -> str
 
 def whole_number(text: str) -> int | None:
     """`32768`, `32k` (thousands), `32K` (1024s), `1M`, `25.6k`: as vLLM reads them; else None."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtKMGT])?", text.strip())
-    if match is None or ("." in text and match.group(2) not in _DECIMAL):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmgtKMGT])?", text.strip(), re.ASCII)
+    if match is None or len(match.group(1)) > _LONGEST_NUMBER or ("." in text and match.group(2) not in _DECIMAL):
         return None
     suffix = match.group(2) or ""
     return round(float(match.group(1)) * (_DECIMAL.get(suffix) or _BINARY.get(suffix) or 1))
@@ -180,12 +177,14 @@ class _Told:
 
 def _value(target: str, text: str) -> object | None:
     if target in _WHOLE:
-        return whole_number(text) or None
+        number = whole_number(text)
+        return number if number is not None and 0 < number <= _WHOLE[target] else None
     if target in _SHARES:
         share = _number(text)
         return share if share is not None and 0 < share <= 1 else None
     if target in _SIZES:
-        return _number(text)
+        size = _number(text)
+        return size if size is not None and size <= _MOST_GIB else None
     if target == "kv_bytes":
         return _KV_BYTES.get(text.casefold().replace("_", "-"))
     return text or None

@@ -75,20 +75,25 @@ def _predict_part(worlds: Sequence[World], needs: Sequence[Need], table: _Table)
 
 
 def _rows(index: int, workload: Workload) -> Iterator[Row]:
-    """One row a number of replicas: as now, and within the rules' range where nobody else owns them."""
-    for replicas in _replica_counts(workload):
+    """One row a number of replicas: as now, and those that may be proposed."""
+    for replicas in sorted({max(workload.replicas, 1), *_replica_counts(workload)}):
         yield Row(index, replicas, max(workload.replicas, 1) / replicas)
 
 
-def _replica_counts(workload: Workload) -> list[int]:
+def _replica_counts(workload: Workload) -> set[int]:
+    """What may be proposed: within the bounds, of which the present number stands in for one not given.
+
+    Where somebody else owns the number, or no bound is given, it stays.
+    """
     now = max(workload.replicas, 1)
     low, high = workload.rules.min_replicas, workload.rules.max_replicas
     if workload.replicas_owner or (low is None and high is None):
-        return [now]
-    least, most = max(low or now, 1), max(high or now, 1)
-    span = range(min(least, most), most + 1)
+        return {now}
+    least = low if low is not None else min(now, high or now)
+    most = high if high is not None else max(now, least)
+    span = range(least, most + 1)
     step = -(-len(span) // _MOST_REPLICAS)
-    return sorted({now, *span[::step], most})
+    return {*span[::step], most, *([now] if now in span else ())}
 
 
 def _degrees(world: World, need: Need) -> tuple[int, ...]:
@@ -135,7 +140,9 @@ class _Options:
         per_node = placement.accelerators // max(workload.pod.accelerators, 1)
         where = Configuration(placement, workload.pod.accelerators, ranks, workload.replicas, {})
         cost = hourly(placement, nodes_now(workload, per_node))
-        return Candidate(where, cost, judgement.prediction, judgement.failures, judgement.notes)
+        # It runs there, so that no rule is a failure; where the rules allow nothing else, this tells what they leave.
+        forbidden = (each for each in rule_failures(workload, placement) if each.code is Code.NOT_ALLOWED)
+        return Candidate(where, cost, judgement.prediction, judgement.failures, (*judgement.notes, *forbidden))
 
     def _on(self, instance: InstanceClass) -> Iterator[Candidate]:
         """Every tensor-parallel degree and number of replicas on one class."""
@@ -147,10 +154,14 @@ class _Options:
             shape = self.table.shapes.of(instance, ranks)
             if shape is None:
                 continue
-            for index, row in self.rows:
+            for index, row in self._proposed():
                 where = Configuration(instance, accelerators, ranks, row.replicas, {})
                 if not self._is_present(where):
                     yield self._candidate(where, self._judgement(index, shape), rules, fit)
+
+    def _proposed(self) -> list[tuple[int, Row]]:
+        counts = _replica_counts(self.workload)
+        return [(index, row) for index, row in self.rows if row.replicas in counts]
 
     def _candidate(
         self, where: Configuration, judgement: Judgement, rules: tuple[Finding, ...], fit: HostFit

@@ -12,7 +12,6 @@ from gpu_rightsizer.estimate.memory import (
     CUDA_SHARE,
     DEFAULT_BATCHED_TOKENS,
     DEFAULT_SEQUENCES,
-    LARGE_DEVICE,
     LARGE_DEVICE_BATCHED_TOKENS,
     LARGE_DEVICE_SEQUENCES,
     assumed_overheads,
@@ -31,12 +30,12 @@ _RESCALED_ERROR = 0.35  # of what an overhead changes when ranks or step size do
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overheads:
-    """The overhead known on the present class: bytes per rank, its error, at so many ranks and so much memory."""
+    """The overhead known on the present class: bytes per rank, its error, at so many ranks; `large` as in Hardware."""
 
     value: NDArray[np.float64]
     error: NDArray[np.float64]
     ranks: NDArray[np.int64]
-    memory: NDArray[np.float64]
+    large: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +57,12 @@ class Ledger:
 def ledger(work: Work, hardware: Hardware, known: Overheads, visible: NDArray[np.float64]) -> Ledger:
     """Kappa = (u x M - W/TP - overhead - error) / KV bytes, per rank; negative where the weights do not fit.
 
-    `visible` is what CUDA sees of one device. A known overhead moves to another number of ranks, or to another default
-    step size (vLLM's changes at 70 GiB), by what the engine's typical figures say it changes, and becomes less certain.
+    `visible` is what CUDA sees of one device. A known overhead moves to another number of ranks, or to other limits
+    (those that vLLM was not told change at 70 GiB), by what the engine's typical figures say it changes, and becomes
+    less certain.
     """
-    here = _typical(work, known.memory, known.ranks)
-    there = _typical(work, hardware.memory, hardware.ranks)
+    here = _typical(work, known.large, known.ranks)
+    there = _typical(work, hardware.large, hardware.ranks)
     overhead = np.maximum(known.value + there - here, _LEAST_OVERHEAD)
     error = known.error + _RESCALED_ERROR * np.abs(there - here)
     available = work.utilization * visible
@@ -83,14 +83,14 @@ def visible_memory(hardware: Hardware) -> NDArray[np.float64]:
     return hardware.memory * CUDA_SHARE
 
 
-def sequences(work: Work, memory: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Requests in a batch at most: as told, else vLLM's default for the device's size."""
-    default = np.where(memory >= LARGE_DEVICE, LARGE_DEVICE_SEQUENCES, DEFAULT_SEQUENCES)
+def sequences(work: Work, large: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Requests in a batch at most: as told, else vLLM's default for the device."""
+    default = np.where(large, LARGE_DEVICE_SEQUENCES, DEFAULT_SEQUENCES)
     return np.where(np.isnan(work.sequences), default, work.sequences)
 
 
-def _typical(work: Work, memory: NDArray[np.float64], ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    default = np.where(memory >= LARGE_DEVICE, LARGE_DEVICE_BATCHED_TOKENS, DEFAULT_BATCHED_TOKENS)
+def _typical(work: Work, large: NDArray[np.bool_], ranks: NDArray[np.int64]) -> NDArray[np.float64]:
+    default = np.where(large, LARGE_DEVICE_BATCHED_TOKENS, DEFAULT_BATCHED_TOKENS)
     tokens = np.where(np.isnan(work.batched_tokens), default, work.batched_tokens)
-    requests = sequences(work, memory)
+    requests = sequences(work, large)
     return assumed_overheads(tokens, requests, work.width, work.vocabulary, ranks=ranks, eager=work.eager)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpu_rightsizer.domain.engines import takes_large_defaults
 from gpu_rightsizer.domain.need import DemandTail, FramebufferMemory, PreallocatedMemory
-from gpu_rightsizer.domain.readings import Measured, Missing
+from gpu_rightsizer.domain.readings import Missing
 from gpu_rightsizer.estimate.exceedance import interpolated
+from gpu_rightsizer.estimate.memory import device_total, pool_tokens
 from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
 from gpu_rightsizer.predict.precision import verdicts
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.world import World
     from gpu_rightsizer.predict.shapes import Hardware, Shapes
@@ -140,11 +143,12 @@ def _visible(fleet: _Fleet) -> NDArray[np.float64]:
     """What CUDA sees: as measured on the accelerator it runs on now, else the driver's total less what is kept."""
     visible = np.repeat(visible_memory(fleet.hardware), len(fleet.rows), axis=0)
     for i, row in enumerate(fleet.rows):
-        total, placement = fleet.worlds[row.world].observation.fb_total, fleet.worlds[row.world].workload.placement
-        if isinstance(total, Measured) and total.value > 0 and not isinstance(placement, Missing):
+        world = fleet.worlds[row.world]
+        total, placement = device_total(world.observation), world.workload.placement
+        if total is not None and not isinstance(placement, Missing):
             for j, shape in enumerate(fleet.shapes.known):
                 if (shape.key, shape.memory) == (placement.accelerator.key, placement.accelerator_memory):
-                    visible[i, j] = total.value
+                    visible[i, j] = total
     return visible
 
 
@@ -155,14 +159,18 @@ def _overheads(fleet: _Fleet) -> Overheads:
         _column([m.overhead if isinstance(m, PreallocatedMemory) else np.nan for m in known]),
         _column([m.overhead_error if isinstance(m, PreallocatedMemory) else np.nan for m in known]),
         _column([fleet.worlds[r.world].workload.settings.tensor_parallel for r in fleet.rows]).astype(np.int64),
-        _column([0.0 if isinstance(p, Missing) else p.accelerator_memory for p in placements]),
+        np.array([[not isinstance(p, Missing) and _takes_large_defaults(p) for p in placements]]).T,
     )
+
+
+def _takes_large_defaults(placement: InstanceClass) -> bool:
+    return takes_large_defaults(placement.accelerator_memory, placement.accelerator.product)
 
 
 def _capacity(fleet: _Fleet, memory: Ledger) -> NDArray[np.float64]:
     """KV tokens of one replica: as the engine reports on the present shape, as the ledger says elsewhere."""
-    pools = [fleet.worlds[row.world].observation.kv_pool for row in fleet.rows]
-    reported = _column([p.value if isinstance(p, Measured) else np.nan for p in pools])
+    pools = [pool_tokens(fleet.worlds[row.world].observation) for row in fleet.rows]
+    reported = _column([np.nan if tokens is None else tokens for tokens in pools])
     return np.where(fleet.own & np.isfinite(reported), reported, memory.capacity)
 
 

@@ -76,7 +76,7 @@ def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown
 def places(work: Work, hardware: Hardware, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
     """Requests that a batch can hold: by max_num_seqs, and by KV memory at a request's mean context."""
     by_memory = np.maximum(capacity, 0.0) / np.maximum(work.kv_per_request, 1.0)
-    return np.asarray(np.minimum(sequences(work, hardware.memory), by_memory))
+    return np.asarray(np.minimum(sequences(work, hardware.large), by_memory))
 
 
 def _batch(

@@ -45,8 +45,10 @@ def _vendor(workload: Workload, instance: InstanceClass) -> Iterator[Finding]:
 
 
 def _names(rules: PlacementRules, instance: InstanceClass) -> Iterator[Finding]:
-    if not any(fnmatchcase(instance.name, glob) for glob in rules.include):
-        yield found(Code.NOT_ALLOWED, rule="instanceClasses.include")
+    if rules.conflict:
+        yield found(Code.NOT_ALLOWED, rule=rules.conflict)
+    elif not any(fnmatchcase(instance.name, glob) for glob in rules.include):
+        yield found(Code.NOT_ALLOWED, rule=f"instanceClasses.include: {', '.join(rules.include)}")
     for glob in rules.exclude:
         if fnmatchcase(instance.name, glob):
             yield found(Code.NOT_ALLOWED, rule=f"instanceClasses.exclude: {glob}")
@@ -54,7 +56,7 @@ def _names(rules: PlacementRules, instance: InstanceClass) -> Iterator[Finding]:
 
 
 def _region(workload: Workload, instance: InstanceClass) -> Iterator[Finding]:
-    """Within the regions listed; with none listed, where it runs now."""
+    """Within the regions listed, whatever is known of the present one; with none listed, where it runs now."""
     allowed = workload.rules.regions
     if not allowed and not isinstance(workload.placement, Missing) and workload.placement.region:
         allowed = (workload.placement.region,)

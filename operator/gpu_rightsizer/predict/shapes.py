@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpu_rightsizer.domain.engines import takes_large_defaults
 from gpu_rightsizer.domain.readings import Missing
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Shape:
 class Hardware:
     """Shapes as arrays that broadcast together: bytes, bytes/s, FLOPS (NaN where there is no such arithmetic).
 
-    `capability` is ten times major plus minor, NaN where unknown.
+    `capability` is ten times major plus minor, NaN where unknown; `large` where vLLM takes its larger limits.
     """
 
     memory: NDArray[np.float64]
@@ -51,6 +52,7 @@ class Hardware:
     link: NDArray[np.float64]
     ranks: NDArray[np.int64]
     measured: NDArray[np.bool_]
+    large: NDArray[np.bool_]
 
     def at(self, index: NDArray[np.intp]) -> Hardware:
         """The shapes at `index`, as a column: one for each row."""
@@ -105,4 +107,7 @@ def hardware(known: Sequence[Shape], accelerators: Sequence[Accelerator]) -> Har
         link=scaled([a.link_gbps for a in accelerators], 1e9),
         ranks=np.array([s.ranks for s in known], dtype=np.int64)[None, :],
         measured=np.array([a.key in MEASURED for a in accelerators])[None, :],
+        large=np.array(
+            [takes_large_defaults(s.memory, a.product) for s, a in zip(known, accelerators, strict=True)], dtype=bool
+        )[None, :],
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gpu_rightsizer.domain.engines import EngineSettings
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.world import World
 
@@ -131,9 +132,14 @@ def _settings(world: World) -> dict[str, float]:
     return {
         "engine": ANY_ENGINE if isinstance(engine, Missing) else engine_code(engine),
         "pipeline": settings.pipeline_parallel, "utilization": settings.gpu_memory_utilization,
-        "batched_tokens": settings.max_num_batched_tokens or np.nan, "sequences": settings.max_num_seqs or np.nan,
+        "batched_tokens": _told(settings, "max_num_batched_tokens"), "sequences": _told(settings, "max_num_seqs"),
         "eager": settings.enforce_eager, "longest": longest,
     }  # fmt: skip
+
+
+def _told(settings: EngineSettings, limit: str) -> float:
+    """A limit that goes with the workload; NaN where each device gives its own."""
+    return np.nan if limit in settings.by_device else getattr(settings, limit) or np.nan
 
 
 def _load(need: Need, share: float, attainment: float) -> dict[str, float]:

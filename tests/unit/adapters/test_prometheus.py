@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,40 @@ async def test_the_stores_clock_is_read() -> None:
 
     async with asking(says(body)) as (metrics, _):
         assert (await metrics.server_time()).timestamp() == 1764072000.25
+
+
+@pytest.mark.parametrize("code", [400, 422, 503])
+async def test_a_proxy_that_echoes_our_credentials_does_not_get_them_into_words(tmp_path: Path, code: int) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    headers = {"X-Scope-OrgID": "team-1-with-a-key"}
+
+    def echoes(handler: BaseHTTPRequestHandler) -> None:
+        says(f"request was: {handler.headers}; s3cret".encode(), code)(handler)
+
+    async with asking(echoes, bearer_token_file=tmp_path / "token", headers=headers) as (metrics, _):
+        with pytest.raises((Unavailable, Rejected), match=f"answered {code}: ") as caught:
+            await metrics.instant("up", AT)
+
+    assert "s3cret" not in str(caught.value)
+    assert "team-1-with-a-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"status":"error","error":"Bearer s3cret"}', b'{"status":"error","error":"s3cret"}']
+)
+async def test_an_error_of_the_store_is_redacted_too(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+
+    async with asking(says(body), bearer_token_file=tmp_path / "token") as (metrics, _):
+        with pytest.raises(Rejected, match=r"\[redacted\]"):
+            await metrics.instant("up", AT)
+
+
+async def test_warnings_of_the_store_are_redacted_too(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    body = b'{"status":"success","data":{"resultType":"vector","result":[]},"warnings":["store said s3cret"]}'
+
+    async with asking(says(body), bearer_token_file=tmp_path / "token") as (metrics, _):
+        answer = await metrics.instant("up", AT)
+
+    assert answer.warnings == ("store said [redacted]",)

@@ -16,7 +16,7 @@ def wanted(raw: dict[str, object], status: dict[str, object], annotations: dict[
 
 
 def run(cluster: FakeCluster, *each: Wanted) -> Written:
-    return asyncio.run(carry_out(cluster, each, at_once=4))
+    return asyncio.run(carry_out(cluster, each, leads=lambda: True, at_once=4))
 
 
 def listed(cluster: FakeCluster) -> list[dict[str, object]]:

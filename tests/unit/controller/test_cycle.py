@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gpu_rightsizer.controller import cycle
 from gpu_rightsizer.controller.render import render
-from gpu_rightsizer.controller.translate import Asked
+from gpu_rightsizer.controller.translate import Asked, Hold, fault
+from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.evaluate import evaluate
 from tests.builders import NOW, world
 
@@ -26,14 +27,14 @@ def test_the_others_are_evaluated_and_the_fault_is_told(monkeypatch: pytest.Monk
     evaluations, faults = cycle._evaluated([good, bad], [], NOW)
 
     assert [each.world for each in evaluations] == [good]
-    assert list(faults.values()) == ["ValueError: cannot convert float NaN to integer"]
+    assert [each.problems for each in faults.values()] == ["ValueError: cannot convert float NaN to integer"]
 
 
 def test_a_fault_takes_the_recommendation_back_and_says_so() -> None:
     meta = {"name": "a", "namespace": "chat", "uid": "u", "generation": 3, "resourceVersion": "1"}
     raw = {"metadata": meta, "status": {"recommendation": {"id": "x", "action": "Resize"}}}
 
-    (wanted,) = render([Asked(raw, None)], {}, {"u": "ValueError: boom"}, NOW, "me")
+    (wanted,) = render([Asked(raw, None)], {}, {"u": fault(ValueError("boom"))}, NOW, "me")
 
     assert "recommendation" not in wanted.status
     assert wanted.annotations == {}
@@ -45,6 +46,8 @@ def test_a_fault_takes_the_recommendation_back_and_says_so() -> None:
 def test_a_status_of_a_looser_schema_spoils_nothing() -> None:
     meta = {"name": "a", "namespace": "chat", "uid": "u", "generation": 3, "resourceVersion": "1"}
 
-    (wanted,) = render([Asked({"metadata": meta, "status": "x"}, None, "spec")], {}, {}, NOW, "me")
+    (wanted,) = render(
+        [Asked({"metadata": meta, "status": "x"}, None, Hold(Code.INVALID_SPEC, "spec"))], {}, {}, NOW, "me"
+    )
 
     assert wanted.status["observedGeneration"] == 3

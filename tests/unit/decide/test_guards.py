@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gpu_rightsizer.decide import decide
-from gpu_rightsizer.decide.guards import GUARDS, WANT_OF_DATA, Proposal, refusals, saves_enough, verdict
+from gpu_rightsizer.decide.guards import GUARDS, UNDECIDED, WANT_OF_DATA, Proposal, refusals, saves_enough, verdict
 from gpu_rightsizer.decide.situation import situation
 from gpu_rightsizer.domain.decision import Action, Candidate
 from gpu_rightsizer.domain.finding import Code, Finding, found
@@ -142,6 +142,6 @@ def test_nothing_slower_without_any_sign_of_load() -> None:
     assert decision.rejected[0].failures[0].code is Code.SHRINK_HELD
 
 
-@pytest.mark.parametrize("code", sorted(set(Code) - WANT_OF_DATA))
+@pytest.mark.parametrize("code", sorted(set(Code) - UNDECIDED))
 def test_only_want_of_data_is_unknown(code: Code) -> None:
     assert verdict(Finding(code)) is Action.KEEP

@@ -11,6 +11,7 @@ import pytest
 
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, Finding
+from gpu_rightsizer.domain.finding import found as finding
 from gpu_rightsizer.domain.models import ModelArchitecture, WeightDtype
 from gpu_rightsizer.domain.need import (
     FramebufferMemory,
@@ -23,8 +24,8 @@ from gpu_rightsizer.domain.need import (
 )
 from gpu_rightsizer.domain.observation import Attribution, Observation
 from gpu_rightsizer.domain.readings import Measured, Missing, MissingReason, Signal
-from gpu_rightsizer.domain.units import GIB
-from gpu_rightsizer.domain.workload import OomKind
+from gpu_rightsizer.domain.units import GIB, MIB
+from gpu_rightsizer.domain.workload import OomKind, TargetRef
 from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.estimate.incidents import probability
@@ -135,6 +136,11 @@ def test_nothing_observed_is_unknown_and_nothing_else() -> None:
         ({"waiting": make.missing(Signal.WAITING)}, Code.METRICS_MISSING),
         ({"newest": make.NOW + timedelta(hours=1)}, Code.SOURCES_DISAGREE),
         ({"attribution": Attribution("pod", (), 1, 2)}, Code.METRICS_INCOMPLETE),
+        ({"newest": None}, Code.METRICS_MISSING),
+        ({"kv_pool": Measured(0.0)}, Code.METRICS_MISSING),
+        ({"fb_total": Measured(0.0)}, Code.METRICS_MISSING),
+        ({"fb_total": Measured(1.0 * MIB)}, Code.METRICS_MISSING),
+        ({"fb_total": Measured(20.0 * GIB)}, Code.METRICS_MISSING),
     ],
 )
 def test_each_gap_forbids_shrinking_by_its_name(changes: dict[str, Any], code: Code) -> None:
@@ -150,6 +156,7 @@ def test_a_gap_in_what_is_not_needed_forbids_nothing(signal: Signal) -> None:
     ("changes", "code"),
     [
         ({"engine": make.missing(Signal.ENGINE)}, Code.ENGINE_UNKNOWN),
+        ({"engine": make.missing(Signal.CONTAINER, MissingReason.NOT_FOUND, "proxy, vllm")}, Code.CONTAINER_UNKNOWN),
         ({"model": make.missing(Signal.MODEL)}, Code.MODEL_UNKNOWN),
         ({"on": make.missing(Signal.INSTANCE_CLASS)}, Code.CLASS_UNKNOWN),
         ({"shared_device": True}, Code.DEVICE_SHARED),
@@ -339,6 +346,24 @@ def test_an_incident_weighs_by_whether_its_cause_still_applies(changes: dict[str
     found = need(incidents=(make.incident(days_ago=180, **changes),)).hazard
 
     assert found.incidents[0].weight == pytest.approx(weight / 2)  # half-life 180 days
+
+
+def test_settings_that_could_not_be_read_are_not_known_to_have_changed() -> None:
+    unread = {"engine": make.missing(Signal.CONTAINER, MissingReason.NOT_FOUND, "vllm"), "settings_hash": "nothing"}
+
+    found = need(incidents=(make.incident(days_ago=180),), **unread).hazard
+
+    assert found.incidents[0].weight == pytest.approx(1 / 2)
+
+
+def test_a_container_that_does_not_exist_is_said_and_nothing_else_about_it() -> None:
+    unread = make.missing(Signal.CONTAINER, MissingReason.NOT_FOUND, "proxy, vllm")
+    target = TargetRef("apps/v1", "Deployment", "chat", "vlm")
+
+    found = need(make.nothing_observed(), engine=unread, model=make.missing(Signal.MODEL), target=target)
+
+    assert found.shrink_holds[0] == finding(Code.CONTAINER_UNKNOWN, container="vlm", containers="proxy, vllm")
+    assert not codes(found.shrink_holds) & {Code.ENGINE_UNKNOWN, Code.MODEL_UNKNOWN}
 
 
 def test_host_out_of_memory_is_no_device_out_of_memory() -> None:

@@ -61,6 +61,8 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.CLASS_UNKNOWN: {"instance_class": "x9.huge"},
     Code.TARGET_CLAIMED_TWICE: {"others": "llama-8b-old"},
     Code.TARGET_MISSING: {"kind": "Deployment", "name": "llama-8b"},
+    Code.CONTAINER_UNKNOWN: {"container": "vlm", "containers": "proxy, vllm"},
+    Code.RULES_ALLOW_NOTHING: {"rule": "regions: eu-central-1", "policies": "residency"},
     Code.SETTINGS_UNREAD: {"arguments": "--cpu-offload-gb"},
     Code.SOURCES_DISAGREE: {"signal": "Model", "detail": "llama-8b, llama-70b"},
     Code.RECENT_REVISION: {"since": WHEN, "needed": timedelta(days=4)},
@@ -98,6 +100,7 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
         "current_hourly": Decimal("55.04"),
     },
     Code.NOTHING_CHEAPER: {"considered": 41},
+    Code.RULES_ALLOW_NO_OTHER: {"rule": "instanceClasses.include: p5.48xlarge", "policies": "team-chat"},
     Code.SAVING_TOO_SMALL: {"saved": Decimal("0.15"), "share": Decimal("0.074"), "least": Decimal("0.10")},
     Code.UNDER_SIZED: {"instance_class": "g6.xlarge"},
     Code.NOTHING_HOLDS: {"considered": 41},
@@ -139,12 +142,18 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.NODE_LEAVES: {"nodes": 2},
     Code.NODE_STAYS: {"others": 7, "potential": Decimal("5.019")},
     Code.AUTOSCALER_OWNS_REPLICAS: {"owner": "HorizontalPodAutoscaler/llama-8b"},
+    Code.REPLICAS_OUT_OF_BOUNDS: {"replicas": 4, "most": 2, "least": 1},
     Code.QUEUE_STANDS: {"share": 0.21, "waiting": 14.0},
     Code.PREEMPTING: {"share": 0.08, "count": 312},
     Code.OBJECTIVE_MISSED: {"metric": "TTFT", "observed": 2.31, "limit": 1.0, "share": 0.06},
     Code.WAKER_NEEDED: {"owner": "Deployment/llama-8b", "replicas": 2, "cold_start": timedelta(seconds=90)},
     Code.CAVEAT: {"text": "capacity in one zone only"},
     Code.EVALUATION_FAILED: {"problems": "ValueError: cannot convert float NaN to integer"},
+    Code.RULES_UNREAD: {
+        "problems": "RightsizingPolicy team-chat cannot be read: `spec.regions` must be a list; fix it"
+    },
+    Code.CLOCKS_DISAGREE: {"problems": "the store is more than 30 s ahead"},
+    Code.ACCEPTED: {"deployments": 3},
     Code.INVALID_SPEC: {"problems": "`spec.slo.horizon` must be a duration"},
 }
 FINDINGS: Final[Mapping[Code, Finding]] = {code: found(code, **_FACTS.get(code, {})) for code in Code}

@@ -19,7 +19,7 @@ from gpu_rightsizer.domain.observation import Attribution
 from gpu_rightsizer.domain.readings import MissingReason, Signal
 from gpu_rightsizer.explain.recommendation import MOST_REASONS
 from gpu_rightsizer.explain.status import status, status_without_evaluation
-from tests.builders import NOW, candidate, incident, missing, need, nothing_observed, too_slow, world
+from tests.builders import NOW, candidate, incident, missing, need, nothing_observed, observation, too_slow, world
 from tests.reviewed import reviewed
 from tests.unit.explain.examples import ALL, evaluated, keep, named, resize, unknown
 
@@ -310,3 +310,21 @@ def test_a_spec_that_cannot_be_used_names_field_and_fix() -> None:
     assert condition(told, "Ready")["message"] == (
         "The spec cannot be used: `spec.slo.horizon` must be a duration, for example `30d`."
     )
+
+
+def test_the_window_is_that_of_the_data_and_moves_only_with_what_it_stands_for() -> None:
+    then = replace(resize(), world=replace(resize().world, observation=observation(newest=NOW)))
+    first = status(then, NOW)
+    basis = part(part(first, "recommendation"), "basis")
+    assert (basis["from"], basis["to"]) == ("2026-11-11T12:00:00Z", "2026-11-25T12:00:00Z")
+
+    minutes = timedelta(minutes=5)
+    later = replace(then, world=replace(then.world, observation=observation(newest=NOW + minutes)))
+    assert status(later, NOW + minutes, first) is first
+
+
+def test_ready_gives_the_reason_of_the_answer() -> None:
+    told = condition(status(resize(), NOW), "Ready")
+
+    assert (told["status"], told["reason"]) == ("True", "CheaperClassHolds")
+    assert told["message"] == condition(status(resize(), NOW), "Advised")["message"]

@@ -64,14 +64,14 @@ def test_the_first_container_serves_when_none_has_accelerators() -> None:
 
 def test_a_named_container_that_is_not_there() -> None:
     found = read(container(args=LLAMA), wanted="vlm")
-    assert found.engine == Missing(Signal.ENGINE, MissingReason.NOT_FOUND, "vlm")
-    assert found.model == Missing(Signal.MODEL, MissingReason.NOT_FOUND, "vlm")
+    assert found.engine == Missing(Signal.CONTAINER, MissingReason.NOT_FOUND, "vllm")
+    assert found.model == Missing(Signal.MODEL, MissingReason.NOT_FOUND, "vllm")
     assert found.pod.accelerators == 1
 
 
 def test_two_containers_with_accelerators_need_a_name() -> None:
     found = read(container("b"), container("a"))
-    assert found.engine == Missing(Signal.ENGINE, MissingReason.CONTRADICTORY, "a, b")
+    assert found.engine == Missing(Signal.CONTAINER, MissingReason.CONTRADICTORY, "a, b")
     assert found.container == ""
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from gpu_rightsizer.catalogue import load
 from gpu_rightsizer.domain.hardware import InstanceClass
+from gpu_rightsizer.domain.models import ModelArchitecture
 from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
 from gpu_rightsizer.domain.workload import Incident, NodeShare, OomKind, Overrides, Workload
 from gpu_rightsizer.observe.fleet import ClusterView, membership_of, read_workloads
@@ -271,6 +272,16 @@ def test_incidents_seen_in_pods() -> None:
         settings_hash=workload.settings_hash,
         message="torch.OutOfMemoryError: CUDA out of memory.",
     )
+
+
+def test_an_incident_bears_the_models_name_however_the_arguments_spell_it() -> None:
+    """Its evidence counts for less where another model was served."""
+    spec = {"containers": [container(args=["--model", "/models/llama-3.1-8b-instruct"])]}
+    failed = pod(f"llm-{HASH}-bbbbb", spec, node="n1", statuses=[ended(reason="OOMKilled", exitCode=137)])
+    workload = only(deployments=[deployment("llm", spec)], pods=[failed])
+    (incident,) = workload.incidents
+    assert isinstance(workload.model, ModelArchitecture)
+    assert incident.model == workload.model.name
 
 
 def test_incidents_of_the_serving_container_alone() -> None:

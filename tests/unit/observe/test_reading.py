@@ -9,10 +9,13 @@ import pytest
 
 from gpu_rightsizer.domain.readings import BlockSeries, History, Measured, Missing, MissingReason, Reading, Signal
 from gpu_rightsizer.domain.units import MIB
+from gpu_rightsizer.observe import samples as window
+from gpu_rightsizer.observe.reading import observe
 from gpu_rightsizer.ports import Unavailable
 from tests.fakes.metrics import Scraped
 from tests.unit.observe.scrapes import (
     FIRST,
+    NAMESPACE,
     NOW,
     OLDER,
     SECOND,
@@ -23,6 +26,7 @@ from tests.unit.observe.scrapes import (
     at_hour,
     counter,
     gauge,
+    membership,
     seen,
     store,
     up,
@@ -118,7 +122,7 @@ def test_a_restart_with_another_pool_counts_from_then_on() -> None:
     assert measured(observation.kv_pool) == 2 * POOL
 
 
-@pytest.mark.parametrize("blocks", ["None", "0", "", "nan"])
+@pytest.mark.parametrize("blocks", ["None", "0", "", "nan", "-5", "inf", "1e300"])
 def test_a_pool_that_the_engine_does_not_tell_leaves_demand_unknown(blocks: str) -> None:
     observation = seen(store(Engine(blocks=blocks)))
 
@@ -476,3 +480,26 @@ def test_the_containers_of_a_pod_are_added() -> None:
 
     assert ago(observation.host_memory, 5) == 9e9
     assert ago(observation.host_cpu, 5) == pytest.approx(1.5, rel=1e-3)
+
+
+def test_a_series_that_lost_the_label_we_gave_it_is_nobodys() -> None:
+    samples = window.advanced(window.empty(NOW), NOW)
+    (ask,) = (each for each in window.plan(samples, NOW, pods=1) if each.query.name == "engine")
+    stripped = {"namespace": NAMESPACE, "pod": FIRST}
+    read = window.merged(samples, ask, [(stripped, np.array([float(ask.end)]), np.array([0.5]))])
+
+    (observation,) = observe([workload()], membership(), read, NOW)
+
+    assert isinstance(observation.running, Missing)
+
+
+def test_nothing_was_sampled_in_the_future() -> None:
+    """The store's clock runs ahead."""
+    samples = window.advanced(window.empty(NOW), NOW)
+    (ask,) = (each for each in window.plan(samples, NOW, pods=1) if each.query.instant)
+    newest = {"namespace": NAMESPACE, "pod": FIRST, "signal": "devnewest|DCGM_FI_DEV_FB_USED"}
+    read = window.merged(samples, ask, [(newest, np.array([float(ask.end)]), np.array([1e15]))])
+
+    (observation,) = observe([workload()], membership(), read, NOW)
+
+    assert observation.newest == NOW

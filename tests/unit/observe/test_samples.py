@@ -201,3 +201,23 @@ def test_a_clock_that_jumps_back_changes_no_figure() -> None:
 
     assert back.last_end == samples.last_end
     assert (back.tracks["engine"][KEY] == samples.tracks["engine"][KEY]).all()
+
+
+def test_of_several_figures_for_one_block_the_largest_counts_whatever_their_order() -> None:
+    samples = window.advanced(window.empty(NOW), NOW)
+    (ask,) = asks_of(samples, ENGINE, NOW)
+    ends = np.array([ask.end, ask.start, ask.end, ask.start, ask.end], dtype=np.float64)
+
+    track = window.merged(samples, ask, [(POD, ends, np.array([0.9, 0.2, 0.1, np.nan, np.nan]))]).tracks["engine"][KEY]
+
+    assert (track[0], track[-1]) == (0.2, 0.9)
+
+
+@pytest.mark.parametrize("labels", [None, [], "pod", 7])
+def test_what_is_no_series_is_left_out(labels: object) -> None:
+    samples = window.advanced(window.empty(NOW), NOW)
+    (ask,) = asks_of(samples, ENGINE, NOW)
+
+    seen = window.merged(samples, ask, [(labels, np.array([float(ask.end)]), np.array([0.9]))])  # type: ignore[list-item] # from JSON
+
+    assert seen.tracks["engine"] == {}

@@ -271,6 +271,7 @@ def test_limits_depend_on_the_device(memory: int, product: str, limits: tuple[in
     placed = with_device_defaults(told, EngineType.VLLM, memory, product)
     assert (placed.max_num_seqs, placed.max_num_batched_tokens) == limits
     assert placed.explicit == frozenset()
+    assert placed.by_device == {"max_num_seqs", "max_num_batched_tokens"}
     assert with_device_defaults(told, EngineType.SGLANG, memory, product) == told
 
 
@@ -284,6 +285,7 @@ def test_what_the_user_set_is_not_a_default() -> None:
     known = with_device_defaults(told, EngineType.VLLM, 79 * GIB, H100)
     assert (known.max_num_seqs, known.max_num_batched_tokens) == (8, 8192)
     assert known.explicit == {"max_num_seqs"}
+    assert known.by_device == {"max_num_batched_tokens"}
 
 
 @pytest.mark.parametrize(

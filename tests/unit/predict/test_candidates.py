@@ -95,6 +95,28 @@ def test_more_replicas_share_the_load_within_the_rules() -> None:
     assert three.hourly == 3 * one.hourly  # type: ignore[operator]  # both have a price
 
 
+@pytest.mark.parametrize(
+    ("now", "least", "most", "proposed"),
+    [
+        (4, None, 2, {2}),
+        (4, 1, 2, {1, 2}),
+        (1, 2, None, {2}),
+        (1, 3, 4, {3, 4}),
+        (2, None, 4, {2, 3, 4}),
+        (2, 1, None, {1, 2}),
+        (2, None, None, {2}),
+    ],
+)
+def test_no_number_of_replicas_outside_the_bounds_is_proposed(
+    now: int, least: int | None, most: int | None, proposed: set[int]
+) -> None:
+    world = make.world(replicas=now, rules=PlacementRules(min_replicas=least, max_replicas=most))
+    present, *others = all_of(world)
+
+    assert present.configuration.replicas == now
+    assert {each.configuration.replicas for each in others} == proposed
+
+
 def test_an_autoscaler_keeps_its_replicas() -> None:
     world = make.world(
         rules=PlacementRules(min_replicas=1, max_replicas=3), replicas_owner="HorizontalPodAutoscaler/chat"
@@ -124,6 +146,17 @@ def test_an_autoscaler_keeps_its_replicas() -> None:
 )
 def test_what_forbids_a_class(there: InstanceClass, rules: PlacementRules, code: Code | None) -> None:
     assert codes(found(make.world(rules=rules), "x", classes=[there]))[:1] == ([] if code is None else [code])
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", ""])
+def test_a_present_class_of_unknown_region_allows_no_region_outside_the_rule(region: str) -> None:
+    here = make.instance("here", make.H100, region="")
+    world = make.world(on=here, rules=PlacementRules(regions=("eu-central-1",)))
+
+    present, *others = all_of(world, [make.instance("x", make.L40S, region=region), here])
+
+    assert [note.code for note in present.notes] == [Code.NOT_ALLOWED]
+    assert all(Code.NOT_ALLOWED in codes(each) for each in others)
 
 
 # host -----------------------------------------------------------------------------------------------------------------
