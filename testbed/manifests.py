@@ -8,6 +8,7 @@ from testbed.cluster.base import KwokNode, Object, Taint
 from testbed.twin.deployment import TwinSpec
 from testbed.twin.hardware import NodeClass
 from testbed.twin.identity import letters
+from testbed.twin.judge import Objective
 
 REGION = "us-east-1"
 DEDICATED = "dedicated"  # taint that keeps other workloads off a twin's nodes, as platform teams do
@@ -117,18 +118,21 @@ def _arguments(twin: TwinSpec) -> list[str]:
 
 def inference_deployment(twin: TwinSpec, asked: Asked) -> Object:
     """The InferenceDeployment a service owner would write: the target, the objective, and nothing detectable."""
-    eager = {"engine": {"type": "Custom"}} if twin.architecture.is_eager else {}
-    objective = twin.objective
-    slo = {
-        "ttft": {"p95": f"{round(objective.ttft_p95_s * 1000)}ms"},
-        "tpot": {"p95": f"{round(objective.tpot_p95_s * 1000)}ms"},
-        "attainment": f"{objective.attainment * 100:g}%",
-    }
+    is_eager = twin.architecture.is_eager  # it makes images, and has no tokens to limit
+    eager = {"engine": {"type": "Custom"}} if is_eager else {}
+    slo = {"attainment": f"{twin.objective.attainment * 100:g}%"} | ({} if is_eager else _latencies(twin.objective))
     return {
         "apiVersion": "gpu-rightsizer.dev/v1alpha1",
         "kind": "InferenceDeployment",
         "metadata": {"name": twin.name, "namespace": twin.namespace},
         "spec": {"targetRef": {"kind": "Deployment", "name": twin.name}, "slo": slo, **eager, **asked.spec},
+    }
+
+
+def _latencies(objective: Objective) -> Object:
+    return {
+        "ttft": {"p95": f"{round(objective.ttft_p95_s * 1000)}ms"},
+        "tpot": {"p95": f"{round(objective.tpot_p95_s * 1000)}ms"},
     }
 
 

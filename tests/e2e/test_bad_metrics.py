@@ -297,13 +297,11 @@ def test_seldom_scrapes_see_less_and_still_propose_what_holds(looks: Looks, situ
             assert holds_on(LLM, instance_class, accelerators).ok
 
 
-def test_dcgm_alone_gives_no_device_less_memory(looks: Looks) -> None:
+def test_dcgm_alone_cannot_check_an_objective(looks: Looks) -> None:
     decision = looks.later[DCGM_ALONE.name].decision
 
-    assert decision.current is not None
-    assert decision.target is not None
-    here, there = (each.configuration.instance for each in (decision.current, decision.target))
-    assert there.accelerator_memory >= here.accelerator_memory
+    assert decision.target is None
+    assert Code.OBJECTIVE_UNCHECKED in {each.code for each in decision.reasons}
 
 
 # -- one of two clusters in the store, and queries that fail -----------------------------------------------------------

@@ -186,8 +186,7 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
         signal = Signal.KV_DEMAND if isinstance(observation.kv_demand, Missing) else Signal.FB_USED
         yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.NO_SERIES.value)
     for missing in _missing(observation):
-        impossible = missing.what is Signal.FB_TOTAL and missing.why is MissingReason.INVALID  # else the class tells
-        if impossible or (missing.what in essential and missing.what not in _IDENTITY):
+        if missing == _impossible_device(observation) or (missing.what in essential and missing.what not in _IDENTITY):
             yield _gap(missing)
     if observation.attribution.pods_seen < observation.attribution.pods_expected:
         share = observation.attribution.pods_seen / observation.attribution.pods_expected
@@ -221,8 +220,16 @@ def _missing(observation: Observation) -> Iterator[Missing]:
     yield from (value for value in fields if isinstance(value, Missing))
     if isinstance(observation.kv_pool, Measured) and pool_tokens(observation) is None:
         yield Missing(Signal.KV_POOL, MissingReason.INVALID, f"{observation.kv_pool.value:g} tokens")
-    if isinstance(observation.fb_total, Measured) and device_total(observation) is None:
-        yield Missing(Signal.FB_TOTAL, MissingReason.INVALID, f"{observation.fb_total.value / MIB:g} MiB")
+    impossible = _impossible_device(observation)
+    if impossible is not None:
+        yield impossible
+
+
+def _impossible_device(observation: Observation) -> Missing | None:
+    """A device total that can be none. One that the exporter leaves blank is no harm: then the class tells it."""
+    if not isinstance(observation.fb_total, Measured) or device_total(observation) is not None:
+        return None
+    return Missing(Signal.FB_TOTAL, MissingReason.INVALID, f"{observation.fb_total.value / MIB:g} MiB")
 
 
 def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ On 100 simulated deployments every right-sized one stays below 0.85 of its objec
 is above 0.95. TPOT, a mean over each request, scatters less than its histogram's buckets tell.
 """
 _JUDGED_BLOCKS = 24
+_FEW_BLOCKS, _MOST_OF_FEW = 6, 0.5  # fewer hours than a day tell where half of them are late: that is no chance
 
 
 def symptoms(world: World) -> tuple[Finding, ...]:
@@ -89,9 +90,11 @@ def _missed(
     requests = aligned(observation.requests, history)
     if requests is not None:
         judged = judged & (np.nan_to_num(requests, nan=0.0) >= _JUDGED_REQUESTS)
-    if judged.sum() < _JUDGED_BLOCKS:
+    count = int(judged.sum())
+    if count < _FEW_BLOCKS:
         return
     late = float((history.values[judged] > limit).mean())
-    if late > 1 - objective.attainment:
+    allowed = 1 - objective.attainment
+    if late > allowed and (count >= _JUDGED_BLOCKS or late >= _MOST_OF_FEW):
         observed = float(np.quantile(history.values[judged], objective.attainment))
         yield found(Code.OBJECTIVE_MISSED, metric=name, observed=observed, limit=limit, share=late)
