@@ -16,6 +16,10 @@ CAMPAIGNS = {
     "scale": ("benchmarks.scale", "queries, time, memory and writes of a cycle at 10, 100 and 1,000 deployments"),
     "twins": ("benchmarks.campaign", "100 random twins with known truth: what is recommended and what becomes of it"),
     "physical_model": ("benchmarks.physical_model", "predicted against published speeds; needs a path to the points"),
+    "calibration": (
+        "benchmarks.calibration",
+        "realised over stated probability on synthetic fleets with known futures",
+    ),
     "servegen": ("benchmarks.servegen", "real LLM traffic, a week judged; needs the traces in SERVEGEN_TRACES"),
 }
 

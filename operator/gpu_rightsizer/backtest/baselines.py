@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.backtest.ladder import Ladder
 
 DAY: Final = 1440
+_BEYOND_REASON: Final = 1e6  # times the peak seen: a plug-in tail may say anything
 
 
 def twice_the_peak(history: NDArray[np.float64], margin: float = 1.0) -> NDArray[np.float64]:
@@ -103,23 +104,26 @@ def raw_pot(history: NDArray[np.float64], probability: float, minutes: int) -> N
     prior, no parameter uncertainty. `minutes` is the horizon.
     """
     blocks = history[:, : history.shape[1] // 10 * 10].reshape(len(history), -1, 10).max(axis=2)
-    level = np.empty(len(history))
-    for row, series in enumerate(blocks):
-        threshold = np.quantile(series, 0.98)
-        above = np.flatnonzero(series > threshold)
-        runs = np.split(above, np.flatnonzero(np.diff(above) > 3) + 1) if above.size else []
-        excess = np.sort([series[run].max() - threshold for run in runs])
-        if excess.size < 2:
-            level[row] = series.max()
-            continue
-        k = excess.size
-        b0, b1 = excess.mean(), (excess * (1 - (np.arange(1, k + 1) - 0.35) / k)).mean()
-        shape = 2.0 - b0 / (b0 - 2 * b1) if b0 > 2 * b1 else 0.0
-        scale, shape = (2 * b0 * b1 / (b0 - 2 * b1), -shape) if b0 > 2 * b1 else (b0, 0.0)
-        expected = k * minutes / history.shape[1]
-        rate = -np.log1p(-probability) / expected
-        level[row] = threshold + (scale * (rate**shape - 1) / -shape if abs(shape) > 1e-9 else -scale * np.log(rate))
-    return np.maximum(level, 0.0)
+    return np.array([_pot_level(series, probability, minutes / history.shape[1]) for series in blocks])
+
+
+def _pot_level(blocks: NDArray[np.float64], probability: float, horizons: float) -> float:
+    """Of one series; `horizons` is the horizon over the history's length. The peak where nothing can be fitted."""
+    threshold = float(np.quantile(blocks, 0.98))
+    above = np.flatnonzero(blocks > threshold)
+    runs = np.split(above, np.flatnonzero(np.diff(above) > 3) + 1) if above.size else []
+    excess = np.sort([blocks[run].max() - threshold for run in runs])
+    k = excess.size
+    if k < 2:
+        return float(blocks.max())
+    first = float(excess.mean())
+    second = float((excess * (1 - (np.arange(1, k + 1) - 0.35) / k)).mean())
+    shape, scale = 0.0, first  # exponential
+    if first > 2 * second:
+        shape, scale = 2 - first / (first - 2 * second), 2 * first * second / (first - 2 * second)
+    rate = -np.log1p(-probability) / (k * horizons)
+    beyond = -scale * np.log(rate) if abs(shape) < 1e-9 else scale * (rate**-shape - 1) / shape
+    return float(np.clip(threshold + beyond, 0.0, _BEYOND_REASON * blocks.max()))
 
 
 def hpa_orders(demand: NDArray[np.float64], tokens: NDArray[np.float64], target: float) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 from gpu_rightsizer.backtest.trace import Intervals, InvalidTrace, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ MINUTE_S: Final = 60
 _HIGHEST_CV: Final = 6.0  # of ten minutes' arrivals; what is above comes from intervals with a handful of requests
 _LOWEST_CV: Final = 0.1
 _LEAST_GAP: Final = 1e-290  # a gamma draw of small shape may underflow
+_AT_ONCE: Final = 2e6  # requests drawn in one go
 _SPREAD: Final = 0.8  # standard deviation of log token counts where only means are known
 
 
@@ -48,10 +49,6 @@ class Demand:
     peaks: NDArray[np.float64]
     unknown: NDArray[np.bool_]
 
-    def between(self, begin: int, end: int) -> NDArray[np.float64]:
-        """Peaks of the minutes `begin` to `end`."""
-        return self.peaks[:, begin:end]
-
 
 def demand_of(fleet: Sequence[Traffic], service: Service, seed: int) -> Demand:
     """One deployment per client, all on the same minutes; raises InvalidTrace for a trace of less than a minute."""
@@ -63,12 +60,24 @@ def demand_of(fleet: Sequence[Traffic], service: Service, seed: int) -> Demand:
         raise InvalidTrace("the trace spans less than a minute")
     rows = []
     for number, traffic in enumerate(fleet):
-        rng = np.random.default_rng([seed, number])
-        arrived = traffic if isinstance(traffic, Requests) else arrivals(traffic, rng)
-        grid = kv_tokens(arrived.time - start, arrived.prompt, arrived.output, service, minutes * MINUTE_S // GRID_S)
+        grid = np.zeros(minutes * MINUTE_S // GRID_S)
+        for part in _parts(traffic, np.random.default_rng([seed, number])):
+            grid += kv_tokens(part.time - start, part.prompt, part.output, service, grid.size)
         rows.append(minute_peaks(grid))
     peaks = np.stack(rows)
     return Demand(tuple(t.client for t in fleet), start, peaks, np.zeros(peaks.shape, dtype=np.bool_))
+
+
+def _parts(traffic: Traffic, rng: np.random.Generator) -> Iterator[Requests]:
+    """The requests, not more than a few million at a time: a busy client has hundreds of millions in two weeks."""
+    if isinstance(traffic, Requests):
+        yield traffic
+        return
+    group = np.cumsum(traffic.rate * traffic.step) // _AT_ONCE
+    for number in np.unique(group):
+        own = group == number
+        columns = (traffic.time, traffic.rate, traffic.cv, traffic.prompt, traffic.output)
+        yield arrivals(Intervals(traffic.client, traffic.step, *(each[own] for each in columns)), rng)
 
 
 def arrivals(

@@ -52,7 +52,7 @@ def relative_ladder(peak: NDArray[np.float64], overhead_share: float, fractions:
     """
     tokens = np.outer(fractions, peak)
     overhead = overhead_share * peak
-    names = tuple(f"1/{1 / fraction:g}" for fraction in fractions)
+    names = tuple(f"1/{1 / fraction:g} of the peak" for fraction in fractions)
     return Ladder(names, tokens, tokens + overhead, overhead, fits_exactly=True)
 
 

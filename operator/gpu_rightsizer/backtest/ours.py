@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gpu_rightsizer.domain.readings import BlockSeries
-from gpu_rightsizer.estimate import exceedance, level
+from gpu_rightsizer.estimate import level
 from gpu_rightsizer.estimate.tail import Peaks, fit_tails
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ class Sized:
     def levels(self, probability: float) -> NDArray[np.float64]:
         """The demand exceeded within the horizon with that probability, as the model has it."""
         return np.array([float(level(tail, probability, self.hours)) for tail in self.tails])
-
-    def stated(self, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What the model gives as the probability that demand exceeds these capacities within the horizon."""
-        pairs = zip(self.tails, capacity, strict=True)
-        return np.array([float(exceedance(tail, each, self.hours)) for tail, each in pairs])
 
 
 def sized(history: NDArray[np.float64], start: int, unknown: NDArray[np.bool_], minutes: int) -> Sized:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gpu_rightsizer.backtest.advice import Advice
     from gpu_rightsizer.backtest.replay import Replay, Verdict
 
+_SHOWN: Final = 10  # deployments advised in the table
 FEW_MINUTES: Final = 10.0  # a week: 99.9 % of it
 _HEADER: Final = ("POLICY", "SAVED", "MEDIAN", "/CLAIRVOYANT", "VIOLATED MIN/WEEK", "<= 10 MIN", "RESCALES/DAY",
                   "REALISED/STATED")  # fmt: skip
@@ -74,8 +76,8 @@ def _ratio(above: float, below: float) -> float | None:
     return float(above / below) if below > 0 else None
 
 
-def as_json(result: Replay) -> str:
-    """`policies`, the swept `frontier`, and how many windows all rests on."""
+def as_json(result: Replay, advised: Sequence[Advice] = ()) -> str:
+    """`policies`, the swept `frontier`, how many windows all rests on, and the `advice` for what comes next."""
     content = {
         "policies": [figures(v, result.reference, result.clairvoyant).as_json() for v in result.verdicts],
         "frontier": {name: [_point(v, result) for v in curve] for name, curve in result.frontier.items()},
@@ -83,8 +85,9 @@ def as_json(result: Replay) -> str:
         "origins": result.origins,
         "skipped_without_history": result.skipped,
         "recalibrated_windows": result.recalibrated,
+        "advice": [each.as_json() for each in advised],
     }
-    return json.dumps(content, indent=2)
+    return json.dumps(content, indent=2, allow_nan=False)
 
 
 def _point(verdict: Verdict, result: Replay) -> dict[str, object]:
@@ -93,8 +96,8 @@ def _point(verdict: Verdict, result: Replay) -> dict[str, object]:
             "violation_minutes_per_week": found.violations}  # fmt: skip
 
 
-def as_table(result: Replay) -> str:
-    """One line a policy, ours first; then what the figures rest on."""
+def as_table(result: Replay, advised: Sequence[Advice] = ()) -> str:
+    """One line a policy, ours first; then what the figures rest on, and what to set up next."""
     rows = [_row(figures(v, result.reference, result.clairvoyant)) for v in result.verdicts]
     widths = [max(len(row[i]) for row in [_HEADER, *rows]) for i in range(len(_HEADER))]
     lines = [
@@ -102,7 +105,7 @@ def as_table(result: Replay) -> str:
                   for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in [_HEADER, *rows]
     ]  # fmt: skip
-    return "\n".join([*lines, "", *_footnotes(result)])
+    return "\n".join([*lines, "", *_footnotes(result), *_advised(advised)])
 
 
 def _row(found: Figures) -> tuple[str, ...]:
@@ -126,6 +129,13 @@ def _footnotes(result: Replay) -> Sequence[str]:
             "more windows judged before."
         )
     return notes
+
+
+def _advised(advised: Sequence[Advice]) -> list[str]:
+    if not advised:
+        return []
+    more = [f"  and {len(advised) - _SHOWN} more; --json has them all"] if len(advised) > _SHOWN else []
+    return ["", "Elastic from here on:", *(f"  {each}" for each in advised[:_SHOWN]), *more]
 
 
 def read_at(curve: Sequence[Verdict], violations: float, reference: NDArray[np.float64]) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_rightsizer.backtest import classes, demand, plot, report, trace
+from gpu_rightsizer.backtest.advice import advice
 from gpu_rightsizer.backtest.ladder import Ladder, relative_ladder
 from gpu_rightsizer.backtest.replay import Current, Settings, replay
 from gpu_rightsizer.decide.elastic import Rules
@@ -54,12 +55,14 @@ def run(options: Options) -> str:
         fleet = trace.read(options.trace)
         pace = demand.Service(tpot=options.tpot.total_seconds())
         demanded = demand.demand_of(fleet, pace, options.seed)
-        result = replay(demanded, _ladder(options), settings, _current(options))
+        ladder_for = _ladder(options)
+        result = replay(demanded, ladder_for, settings, _current(options))
+        advised = advice(demanded, ladder_for, settings)
     except (trace.InvalidTrace, classes.UnknownName) as error:
         raise Rejected(str(error)) from error
     if options.plot is not None:
         _draw(options.plot, result)
-    return report.as_json(result) if options.as_json else report.as_table(result)
+    return report.as_json(result, advised) if options.as_json else report.as_table(result, advised)
 
 
 def _settings(options: Options) -> Settings:

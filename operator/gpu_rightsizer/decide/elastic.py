@@ -3,9 +3,10 @@
 What must be bounded is growth over the lead time, not the peak. Capacity wanted at minute t is D(t) + q s(t): s is a
 high quantile of that growth as the recent past and the last week tell it, one formula for every workload; q is a
 multiple kept true online: a miss multiplies it at once, quiet lets it sink so slowly that in the long run at most the
-stated share of minutes begins a miss (Gibbs and Candès, Adaptive conformal inference, 2021; here on log q, so that it
-recovers as fast from a new regime of any size). What is wanted is never more than 1.5 times the last week's largest
-demand, and never less than what two of the last seven days took at this time of day.
+stated share of minutes begins a miss, as long as neither bound below binds (Gibbs and Candès, Adaptive conformal
+inference, 2021; here on log q, so that it recovers as fast from a new regime of any size). What is wanted is never
+more than 1.5 times the last week's largest demand, and never less than what two of the last seven days took at this
+time of day.
 
 Everything is over a fleet, (workloads, minutes), and looks only at the past: column t depends on columns up to t.
 """

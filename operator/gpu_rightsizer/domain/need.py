@@ -58,12 +58,27 @@ class Idleness:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Bursts:
+    """What may come on top of ordinary variation: points (b,) of a posterior, its weights summing to P(any bursts).
+
+    The rate of each point is a Gamma posterior of `count` bursts in `hours`.
+    """
+
+    shape: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    count: NDArray[np.float64]
+    hours: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DemandTail:
     """The predictive tail of a demand that only blocks' peaks show (tokens or bytes, busiest replica).
 
-    A seasonal Bayesian peaks-over-threshold posterior on a grid: `seasonal` the scale per hour class (h,), `threshold`
-    on demand/scale, `shape`, `scale`, `weight` the grid (g,), `exceedances` the exponent k + c + 1/2 and
-    `exposure_hours` T of the rate's Gamma posterior. `peak` is the largest demand seen.
+    A seasonal Bayesian peaks-over-threshold posterior: `seasonal` the scale per hour class (h,), `threshold` on
+    demand/scale, `shape`, `scale`, `weight` the points (g,), `exceedances` the exponent k + c + 1/2 and
+    `exposure_hours` T of the rate's Gamma posterior (longer by what part of them bursts are). `peak` is the largest
+    demand seen.
     """
 
     peak: float
@@ -76,6 +91,7 @@ class DemandTail:
     exposure_hours: float
     cap: float | None = None  # demand that physics cannot exceed (max_num_seqs x max_model_len), or None
     state: RiskState = RiskState.MODEL_BASED
+    bursts: Bursts | None = None
 
 
 class OverheadSource(StrEnum):

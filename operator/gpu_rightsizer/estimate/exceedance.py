@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpu_rightsizer.estimate.posterior import survival
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from gpu_rightsizer.domain.need import DemandTail
+    from gpu_rightsizer.domain.need import Bursts, DemandTail
 
 _CHUNK = 256
 _BISECTIONS = 60
 _KNOTS = 24
+_CLOSER = 3.0  # knots lie closer near the usual peak, where P bends
+_SMALLEST_SHAPE = 3e-4  # stands for 0: the error of S is below 1 % where S is above 1e-4
 
 
 def exceedance(tail: DemandTail, capacity: ArrayLike, horizon_hours: float) -> NDArray[np.float64]:
     """P(largest demand within the horizon > capacity), of `capacity`'s shape; 1 below the usual daily peak.
 
-    Posterior predictive: the rate of exceedances is integrated out analytically, shape and scale over their grid.
+    Posterior predictive: the rate of exceedances is integrated out analytically, shape and scale over their points.
     """
     asked = np.asarray(capacity, dtype=np.float64)
     flat = np.atleast_1d(asked).ravel()
@@ -37,9 +37,9 @@ def exceedances(
 ) -> NDArray[np.float64]:
     """The same for many pairs at once: `rows[i]` names the tail that `capacity[i]` and `hours[i]` belong to."""
     out = np.ones(rows.size)
-    sizes = {(t.seasonal.size, t.shape.size) for t in tails}
-    for size in sizes:
-        members = [i for i, t in enumerate(tails) if (t.seasonal.size, t.shape.size) == size]
+    sizes = [(t.seasonal.size, t.shape.size, 0 if t.bursts is None else t.bursts.shape.size) for t in tails]
+    for size in set(sizes):
+        members = [i for i, each in enumerate(sizes) if each == size]
         position = np.full(len(tails), -1, dtype=np.intp)
         position[members] = np.arange(len(members))
         pairs = np.flatnonzero(position[rows] >= 0)
@@ -53,7 +53,7 @@ def exceedances(
 def interpolated(
     tails: Sequence[DemandTail], capacity: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The same for many capacities of each tail, (n, m): exact at 24 of them, log-log between; NaN where not asked.
+    """The same for many capacities of each tail, (n, m): exact at 24 of them, cubic between; NaN where not asked.
 
     log P is smooth in log capacity above the usual peak: the error is below a tenth of P (a test says so).
     """
@@ -66,21 +66,30 @@ def interpolated(
     asked = np.where(np.isfinite(capacity) & (capacity >= usual[:, None]), capacity, np.nan)
     low, high = np.fmin.reduce(asked, axis=1), np.fmax.reduce(asked, axis=1)
     low, high = np.where(np.isnan(low), usual, low), np.where(np.isnan(high), 2 * usual, high)
-    steps = np.linspace(0.0, 1.0, _KNOTS)[None, :] ** 2.5  # closer near the usual peak, where P bends
-    knots = low[:, None] * (np.maximum(high, low * (1 + 1e-9)) / low)[:, None] ** steps
+    span = np.log(np.maximum(high / low, 1 + 1e-9))
+    steps = np.linspace(0.0, 1.0, _KNOTS) ** _CLOSER
+    knots = low[:, None] * np.exp(span[:, None] * steps)
     caps = np.array([np.inf if t.cap is None else t.cap for t in tails])
     rows = np.repeat(np.arange(len(tails)), _KNOTS)
     uncapped = [replace(t, cap=None) for t in tails]
     chances = exceedances(uncapped, rows, knots.ravel(), hours[rows]).reshape(knots.shape)
-    logs = np.log(np.maximum(chances, 1e-300))
-    inside = np.stack(
-        [
-            np.interp(np.log(np.maximum(row, 1e-300)), np.log(knot), log)
-            for row, knot, log in zip(np.nan_to_num(asked, nan=1.0), knots, logs, strict=True)
-        ]
-    )
-    found = np.where(np.isnan(asked), 1.0, np.where(asked >= caps[:, None], 0.0, np.exp(inside)))
+    place = np.clip(np.log(np.fmax(asked, low[:, None]) / low[:, None]) / span[:, None], 0.0, 1.0) ** (1 / _CLOSER)
+    inside = np.exp(np.minimum(_cubic(np.log(np.maximum(chances, 1e-300)), place * (_KNOTS - 1)), 0.0))
+    found = np.where(np.isnan(asked), 1.0, np.where(asked >= caps[:, None], 0.0, inside))
     return np.where(np.isnan(capacity), np.nan, found)
+
+
+def _cubic(values: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows of equally spaced values read between them, by cubics with the slopes of their neighbours."""
+    slopes = np.gradient(values, axis=1)
+    at = np.minimum(place.astype(np.intp), values.shape[1] - 2)
+    t = place - at
+    left, right = (np.take_along_axis(values, at + step, axis=1) for step in (0, 1))
+    rise, end = (np.take_along_axis(slopes, at + step, axis=1) for step in (0, 1))
+    rest = 1 - t
+    return np.asarray(
+        left * rest**2 * (1 + 2 * t) + right * t**2 * (1 + 2 * rest) + rise * t * rest**2 - end * t**2 * rest
+    )
 
 
 def level(tail: DemandTail, probability: ArrayLike, horizon_hours: float) -> NDArray[np.float64]:
@@ -101,28 +110,65 @@ def level(tail: DemandTail, probability: ArrayLike, horizon_hours: float) -> NDA
 class _Stack:
     """Tails of one size as arrays, so that pairs of many workloads are one expression."""
 
-    __slots__ = ("cap", "count", "exposure", "scale", "seasonal", "shape", "threshold", "usual", "weight")
+    __slots__ = ("bursts", "cap", "ordinary", "seasonal", "threshold", "usual")
 
     def __init__(self, tails: Sequence[DemandTail]) -> None:
         self.seasonal = np.stack([t.seasonal for t in tails])
-        self.shape = np.stack([t.shape for t in tails])
-        self.scale = np.stack([t.scale for t in tails])
-        self.weight = np.stack([t.weight for t in tails])
         self.threshold = np.array([t.threshold for t in tails])
-        self.count = np.array([t.exceedances for t in tails])
-        self.exposure = np.array([max(t.exposure_hours, 1.0) for t in tails])
         self.cap = np.array([np.inf if t.cap is None else t.cap for t in tails])
         self.usual = self.seasonal.max(axis=1)
+        hours = [[max(t.exposure_hours, 1.0)] for t in tails]
+        self.ordinary = _Points(tails, [[t.exceedances] for t in tails], hours)
+        known = [t.bursts for t in tails if t.bursts is not None]
+        self.bursts = _Points(known, [b.count for b in known], [b.hours for b in known]) if known else None
 
     def probability(
         self, at: NDArray[np.intp], capacity: NDArray[np.float64], hours: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """P(exceedance) for pairs (tail, capacity, horizon)."""
-        z = capacity[:, None] / self.seasonal[at] - self.threshold[at][:, None]  # (p, h)
-        beyond = survival(z[:, :, None], self.shape[at][:, None, :], self.scale[at][:, None, :])
-        share = np.where(z[:, :, None] < 0, 1.0, beyond).mean(axis=1)  # (p, g)
-        exposure = self.exposure[at][:, None]
-        log_none = -self.count[at][:, None] * np.log1p(hours[:, None] * share / exposure)
-        p = (self.weight[at] * -np.expm1(log_none)).sum(axis=1)
-        p = np.where(capacity < self.usual[at], 1.0, p)
+        """P(exceedance) for pairs (tail, capacity, horizon): 1 - P(no ordinary peak) P(no burst)."""
+        z = (capacity[:, None] / self.seasonal[at] - self.threshold[at][:, None]).astype(np.float32)  # (p, h)
+        none = 1 - self.ordinary.exceed(at, z, hours)
+        if self.bursts is not None:
+            none *= 1 - self.bursts.exceed(at, z, hours)
+        p = np.where(capacity < self.usual[at], 1.0, 1 - none)
         return np.asarray(np.clip(np.where(capacity >= self.cap[at], 0.0, p), 0.0, 1.0))
+
+
+class _Points:
+    """Points of many posteriors, (n, points), in single precision, which is twice as fast; the rate is a Gamma one."""
+
+    __slots__ = ("count", "hours", "power", "steepness", "weight")
+
+    def __init__(self, points: Sequence[DemandTail] | Sequence[Bursts], count: ArrayLike, hours: ArrayLike) -> None:
+        shape = np.stack([each.shape for each in points])
+        shape = np.where(np.abs(shape) < _SMALLEST_SHAPE, _SMALLEST_SHAPE, shape)
+        self.steepness = (shape / np.stack([each.scale for each in points])).astype(np.float32)
+        self.power = (-1 / shape).astype(np.float32)
+        self.weight = np.stack([each.weight for each in points]).astype(np.float32)
+        self.count = np.asarray(count, dtype=np.float32)
+        self.hours = np.asarray(hours, dtype=np.float32)
+
+    def exceed(self, at: NDArray[np.intp], z: NDArray[np.float32], horizon: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P(any exceeds z in the horizon), the hours of the week being a mixture and the rate integrated out."""
+        share = _survival(z, self.steepness[at], self.power[at]).mean(axis=1)
+        share *= horizon[:, None].astype(np.float32)
+        share /= self.hours[at]
+        none = np.log1p(share, out=share)
+        none *= -self.count[at]
+        some = np.expm1(none, out=none)
+        return np.asarray(-np.einsum("pg,pg->p", self.weight[at], some, dtype=np.float64))
+
+
+def _survival(
+    z: NDArray[np.float32], steepness: NDArray[np.float32], power: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """P(excess > z) of generalised Pareto laws, (p, h, g): (1 + steepness z)^power; 1 at and below z = 0.
+
+    Beyond the end of a bounded law it is 1e-28 or less, not 0.
+    """
+    inside = np.maximum(z, 0)[:, :, None] * steepness[:, None, :]
+    inside += 1
+    np.maximum(inside, np.float32(1e-7), out=inside)
+    np.log(inside, out=inside)
+    inside *= power[:, None, :]
+    return np.exp(inside, out=inside)

@@ -1,9 +1,10 @@
 """The tail of a demand from its block peaks: seasonal Bayesian peaks over threshold, for a whole fleet at once.
 
 Demand is divided by its usual size at that hour of the week; what exceeds a high threshold of that ratio is declustered
-and given a generalised Pareto law whose shape and scale are integrated over a posterior on a grid. The shape's prior is
-learnt from the fleet when there are enough series. Method: Coles, An Introduction to Statistical Modeling of Extreme
-Values (2001), ch. 4; the grid keeps parameter uncertainty inside the stated probability, which is why it calibrates.
+and explained as ordinary variation with a light tail, with or without bursts among it that have a generalised Pareto
+law of their own. All that is uncertain is integrated over a posterior, whose prior is learnt from the fleet when there
+are enough series. Method: Coles, An Introduction to Statistical Modeling of Extreme Values (2001), ch. 4; Efron,
+Large-Scale Inference (2010), ch. 1, for a prior from the fleet.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gpu_rightsizer.domain.need import DemandTail
-from gpu_rightsizer.estimate.posterior import SHIPPED_PRIOR, Clusters, ShapePrior, fleet_prior, likelihood, nodes
-from gpu_rightsizer.estimate.seasonal import Grid, compressed, seasonal_scale, stacked
+from gpu_rightsizer.domain.need import Bursts, DemandTail
+from gpu_rightsizer.estimate.posterior import SHIPPED_PRIOR, Clusters, Nodes, Past, evidence, fleet_prior, posterior
+from gpu_rightsizer.estimate.seasonal import Grid, by_hour, compressed, hourly, seasonal_scale, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.readings import BlockSeries
 
-_RUN_SECONDS = 1800  # exceedances closer than this are one cluster
-_SHORT_HOURS = 96.0  # below four days the threshold is lowered to have exceedances at all
+_ABOVE = 0.10  # of hourly peaks are above the threshold
+_FEWEST_BURSTS = 1e-3  # clusters; keeps a rate's spread positive where no burst was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Exceedances:
-    """Ratio to the seasonal scale, its threshold, the clusters above it and the hours they were seen in."""
+    """The seasonal scale, the threshold of the ratio to it, the clusters above it and the hours they were seen in."""
 
     seasonal: NDArray[np.float64]  # (n, 168)
     threshold: NDArray[np.float64]  # (n,)
@@ -80,42 +81,66 @@ def _fit_group(fleet: list[Peaks], block: int) -> list[DemandTail]:
     """Series of one block length."""
     grid = stacked([p.series for p in fleet], block)
     found = _exceedances(fleet, grid)
-    evidence = likelihood(found.clusters, found.threshold)
-    prior = fleet_prior(evidence, found.clusters.count)
-    return _posterior(fleet, grid, found, prior)
-
-
-def _posterior(fleet: list[Peaks], grid: Grid, found: _Exceedances, prior: ShapePrior) -> list[DemandTail]:
     seasonal = compressed(found.seasonal)
-    past = _past_terms(fleet, found, seasonal)
-    shape, scale, weight = nodes(likelihood(found.clusters, found.threshold), prior, past)
-    peak = np.nanmax(grid.values, axis=1)
+    seen = evidence(found.clusters, _past(fleet, found, seasonal))
+    points = posterior(seen, fleet_prior(seen))
+    return _tails(fleet, found, seasonal, points, np.nanmax(grid.values, axis=1))
+
+
+def _tails(
+    fleet: list[Peaks],
+    found: _Exceedances,
+    seasonal: NDArray[np.float64],
+    points: Nodes,
+    peak: NDArray[np.float64],
+) -> list[DemandTail]:
+    count = np.asarray(found.clusters.count + 0.5, dtype=np.float64)
+    ordinary_hours = found.hours / (1 - (points.burst_weight * points.share).sum(axis=1))
+    scale = points.scale * found.threshold[:, None]
+    bursts = _bursts(found, points, count)
     return [
         DemandTail(
             peak=float(peak[i]),
             seasonal=seasonal[i],
             threshold=float(found.threshold[i]),
-            shape=shape[i],
+            shape=points.shape[i],
             scale=scale[i],
-            weight=weight[i],
-            exceedances=float(found.clusters.count[i]) + 0.5,
-            exposure_hours=float(found.hours[i]),
+            weight=points.weight[i],
+            exceedances=float(count[i]),
+            exposure_hours=float(ordinary_hours[i]),
             cap=peaks.cap,
+            bursts=bursts[i],
         )
         for i, peaks in enumerate(fleet)
     ]
 
 
+def _bursts(found: _Exceedances, points: Nodes, count: NDArray[np.float64]) -> list[Bursts]:
+    """The rate of bursts at each point: a Gamma law with the mean and variance of clusters x share of them."""
+    mean = count[:, None] * points.share
+    square = (count * (count + 1))[:, None] * points.share_square
+    variance = np.maximum(square - mean**2, 1e-6 * mean**2) + 1e-30
+    of_rate = np.maximum(mean**2 / variance, _FEWEST_BURSTS)
+    hours = of_rate / np.maximum(mean, 1e-12) * np.maximum(found.hours, 1.0)[:, None]
+    scale = points.burst_scale * found.threshold[:, None]
+    return [
+        Bursts(points.burst_shape[i], scale[i], points.burst_weight[i], of_rate[i], hours[i]) for i in range(len(count))
+    ]
+
+
 def _exceedances(fleet: list[Peaks], grid: Grid) -> _Exceedances:
     floor = np.array([p.floor for p in fleet])
-    seasonal = seasonal_scale(grid, floor)
-    ratio = grid.values / seasonal[:, grid.hour_of_week]
-    known = np.isfinite(ratio)
-    hours = known.sum(axis=1) * grid.block / 3600.0
-    threshold = _threshold(ratio, known, hours, grid.block)
+    hours = np.isfinite(grid.values).sum(axis=1) * grid.block / 3600.0
     censored = _censored_grid(fleet, grid)
+    peaks = hourly(grid)
+    if peaks is not grid:
+        censored = np.asarray(by_hour(censored, 3600 // grid.block, missing=False).any(axis=2))
+    seasonal = seasonal_scale(peaks, floor)
+    ratio = peaks.values / seasonal[:, peaks.hour_of_week]
+    known = np.isfinite(ratio)
+    threshold = _threshold(ratio, known)
     above = known & (ratio > threshold[:, None] * (1 + 1e-9))
-    return _Exceedances(seasonal, threshold, _declustered(ratio, above, censored, threshold, grid.block), hours)
+    return _Exceedances(seasonal, threshold, _declustered(ratio, above, censored, threshold), hours)
 
 
 def _censored_grid(fleet: list[Peaks], grid: Grid) -> NDArray[np.bool_]:
@@ -127,22 +152,18 @@ def _censored_grid(fleet: list[Peaks], grid: Grid) -> NDArray[np.bool_]:
     return marks
 
 
-def _threshold(
-    ratio: NDArray[np.float64], known: NDArray[np.bool_], hours: NDArray[np.float64], block: int
-) -> NDArray[np.float64]:
-    """The ratio exceeded in 2 % of ten-minute blocks, in 10 % of hourly ones (about as many clusters a week).
+def _threshold(ratio: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The ratio exceeded in 10 % of the hours.
 
     Where more than that share is zero (intermittent work) the median of the positive ratios takes its place.
     """
-    share = np.where(hours < _SHORT_HOURS, 0.05, 0.02)
-    share = np.clip(share * block / 600.0, 0.02, 0.10)
-    ordered = np.sort(np.where(known, ratio, np.inf), axis=1)
+    ordered = np.sort(ratio, axis=1)  # NaN last
     count = known.sum(axis=1)
     rows = np.arange(len(ratio))
-    at = np.clip(np.ceil((1 - share) * count).astype(int) - 1, 0, np.maximum(count - 1, 0))
-    threshold = ordered[rows, at]
+    last = np.maximum(count - 1, 0)
+    threshold = ordered[rows, np.clip(np.ceil((1 - _ABOVE) * count).astype(int) - 1, 0, last)]
     zeros = (known & (ratio <= 0)).sum(axis=1)
-    positive_median = ordered[rows, np.clip((zeros + count) // 2, 0, np.maximum(count - 1, 0))]
+    positive_median = ordered[rows, np.clip((zeros + count) // 2, 0, last)]
     return np.where(threshold > 0, threshold, np.where(positive_median > 0, positive_median, 1.0))
 
 
@@ -151,34 +172,32 @@ def _declustered(
     above: NDArray[np.bool_],
     censored: NDArray[np.bool_],
     threshold: NDArray[np.float64],
-    block: int,
 ) -> Clusters:
-    """The largest excess of each run of exceedances; a run ends after half an hour below the threshold."""
-    near = np.zeros_like(above)
-    for lag in range(1, max(1, _RUN_SECONDS // block) + 1):
-        near[:, lag:] |= above[:, :-lag]
+    """The largest excess of each run of exceedances, as a share of the threshold; one hour below it ends a run."""
     rows, columns = np.nonzero(above)
+    count = np.zeros(len(ratio), dtype=np.int64)
     if rows.size == 0:
-        return Clusters.none(len(ratio))
-    starts = np.flatnonzero(~near[rows, columns] | np.r_[True, rows[1:] != rows[:-1]])
-    excess = np.maximum.reduceat(ratio[rows, columns] - threshold[rows], starts)
+        return Clusters(rows, np.zeros(0), np.zeros(0, dtype=bool), count)
+    starts = np.flatnonzero((np.diff(columns, prepend=-2) != 1) | (np.diff(rows, prepend=-1) != 0))
+    excess = np.maximum.reduceat(ratio[rows, columns] / threshold[rows] - 1, starts)
     cut = np.logical_or.reduceat(censored[rows, columns], starts)
-    return Clusters.of(rows[starts], excess, cut, len(ratio))
+    count = np.bincount(rows[starts], minlength=len(ratio))
+    return Clusters(rows[starts], excess, cut, count)
 
 
-def _past_terms(
-    fleet: list[Peaks], found: _Exceedances, seasonal: NDArray[np.float64]
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
-    """Per workload: excess, weight and expected clusters in the quiet time, of each remembered exceedance."""
-    terms = []
+def _past(fleet: list[Peaks], found: _Exceedances, seasonal: NDArray[np.float64]) -> list[Past]:
+    """Each workload's remembered exceedances: their excess and the clusters expected in the quiet time since."""
+    remembered = []
     rate = (found.clusters.count + 0.5) / np.maximum(found.hours, 1.0)
     for i, peaks in enumerate(fleet):
+        if not peaks.past:
+            continue
         demand = np.array([p.demand for p in peaks.past])
         weight = np.array([p.weight for p in peaks.past])
         quiet = np.array([p.quiet_hours for p in peaks.past])
-        excess = np.maximum(demand / seasonal[i].max() - found.threshold[i], 0.0) if demand.size else demand
-        terms.append((excess, weight, quiet * rate[i]))
-    return terms
+        excess = np.maximum(demand / seasonal[i].max() / found.threshold[i] - 1, 0.0)
+        remembered.append(Past(i, excess, weight, quiet * rate[i]))
+    return remembered
 
 
 __all__ = ["SHIPPED_PRIOR", "PastExceedance", "Peaks", "fit_tails"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gpu_rightsizer.backtest import demand
 from gpu_rightsizer.backtest.demand import Service, arrivals, demand_of, kv_tokens
 from gpu_rightsizer.backtest.trace import Intervals, InvalidTrace, Requests
 
@@ -79,3 +80,13 @@ def test_deployments_share_their_minutes_and_a_drawn_demand_repeats() -> None:
 def test_less_than_a_minute_is_no_trace() -> None:
     with pytest.raises(InvalidTrace, match="less than a minute"):
         demand_of([Requests("a", np.array([0.0, 5.0]), np.ones(2), np.ones(2))], Service(), seed=1)
+
+
+def test_a_busy_client_is_drawn_in_parts_and_demands_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = demand_of([_intervals(2.0, 1.0, 30)], Service(), seed=5)
+    monkeypatch.setattr(demand, "_AT_ONCE", 5000.0)
+
+    parts = demand_of([_intervals(2.0, 1.0, 30)], Service(), seed=5)
+
+    assert parts.peaks[0, 5:-5].mean() == pytest.approx(whole.peaks[0, 5:-5].mean(), rel=0.05)
+    assert parts.peaks[0, 5:-5].min() > 0.3 * whole.peaks.mean()  # no hole where two parts meet

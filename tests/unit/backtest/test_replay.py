@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_rightsizer.backtest import ours, report
+from gpu_rightsizer.backtest.advice import advice
 from gpu_rightsizer.backtest.demand import Demand
 from gpu_rightsizer.backtest.ladder import class_ladder, relative_ladder
 from gpu_rightsizer.backtest.plot import as_svg
@@ -171,3 +172,15 @@ def test_a_class_ladder_buys_whole_replicas_of_the_cheapest_mix_of_one_class() -
 
     assert ladder.static_price(asked).tolist() == [3.0, 6.0]
     assert ladder.static_capacity(asked).tolist() == [300.0, 1000.0]
+
+
+def test_advice_is_from_the_last_days_and_leaves_out_who_is_silent() -> None:
+    demand = _demand(days=4)
+    demand.peaks[1, 2 * DAY :] = 0
+    settings = Settings(fit=2 * DAY, judge=DAY, rules=Rules(lead=3, hold=10))
+
+    given = advice(demand, lambda history: relative_ladder(history.max(axis=1), 0.05), settings)
+
+    assert [each.deployment for each in given] == ["a", "c"]
+    assert all(1 <= each.least <= each.most and 0.3 <= each.target <= 0.9 for each in given)
+    assert str(given[0]).startswith("a: ")
