@@ -48,6 +48,7 @@ _DECISIVE: Final = (
     Code.MEMORY_RISK,
     Code.RISK_OUTWEIGHS_SAVING,
 )
+_HELD: Final = mask(HELD)
 _ORDER: Final = {code: place for place, code in enumerate(_DECISIVE)}
 # A class that is out by these says little about the workload, so that others are shown before it.
 _RULES: Final = frozenset(_DECISIVE[:6]) | {Code.PRICE_UNKNOWN}
@@ -83,8 +84,8 @@ def larger(situation: Situation) -> NDArray[np.intp]:
 
 def withheld(situation: Situation, indices: NDArray[np.intp]) -> Candidate | None:
     """The first that nothing but the reach of the evidence rules out."""
-    options = situation.options
-    only = indices[(options.faults[indices] > 0) & (options.codes[indices] & ~mask(HELD) == 0)]
+    codes = situation.codes[indices]
+    only = indices[(codes != 0) & (codes & ~_HELD == 0)]
     return situation.candidate(int(only[0])) if only.size else None
 
 
@@ -106,13 +107,13 @@ def rejected(situation: Situation, indices: NDArray[np.intp], limit: Decimal | N
 
     Nearest is with the fewest findings against it, then closest in price; one of each kind of accelerator.
     """
-    options = situation.options
-    out = ~situation.hold if limit is None else ~situation.hold & options.places.below(limit)
+    places = situation.options.places
+    out = ~situation.hold if limit is None else ~situation.hold & places.below(limit)
     failing = indices[out[indices]]
-    distance = (-options.places.level[failing], options.faults[failing], situation.fail(_RULES)[failing])
+    distance = (-places.level[failing], situation.faults[failing], situation.fail(_RULES)[failing])
     nearest = failing[np.lexsort(distance)]  # stable: equals stay cheapest first
     shown = (situation.candidate(index) for index in _of_each_kind(situation, nearest.tolist(), MOST_REJECTED))
-    return tuple(replace(each, failures=tuple(sorted(each.failures, key=_decisive))) for each in shown)
+    return tuple(_decisive_first(each) for each in shown)
 
 
 def _of_each_kind(situation: Situation, indices: Iterable[int], most: int) -> list[int]:
@@ -130,6 +131,12 @@ def _of_each_kind(situation: Situation, indices: Iterable[int], most: int) -> li
         if len(first) == most:
             break
     return (first + rest)[:most]
+
+
+def _decisive_first(candidate: Candidate) -> Candidate:
+    if len(candidate.failures) == 1:
+        return candidate
+    return replace(candidate, failures=tuple(sorted(candidate.failures, key=_decisive)))
 
 
 def _decisive(finding: Finding) -> int:

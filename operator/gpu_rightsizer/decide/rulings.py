@@ -106,10 +106,7 @@ RULINGS: Final[tuple[Callable[[Situation], Ruling | None], ...]] = (
 
 def judged(situation: Situation) -> Situation:
     """The same situation with every ruling."""
-    for rule in RULINGS:
-        ruling = rule(situation)
-        situation = situation if ruling is None else situation.ruled(ruling)
-    return situation
+    return situation.ruled(*(rule(situation) for rule in RULINGS))
 
 
 def is_worth_its_risk(situation: Situation, cheaper: NDArray[np.intp]) -> Ruling:

@@ -43,7 +43,7 @@ class Situation:
     """What is known about one workload. `others` are the candidates besides the present one, cheapest first.
 
     Candidates are named by their index in `options`, arrays run over all of them. `rulings` are what rules some out
-    beyond their own failures.
+    beyond their own failures; `codes` and `faults` are those of `Options` with them.
     """
 
     workload: Workload
@@ -52,6 +52,8 @@ class Situation:
     here: int | None
     current: Candidate | None
     others: NDArray[np.intp]
+    codes: NDArray[np.int64]
+    faults: NDArray[np.int64]
     now: datetime
     rulings: tuple[Ruling, ...] = ()
 
@@ -68,11 +70,11 @@ class Situation:
     @property
     def hold(self) -> NDArray[np.bool_]:
         """Which have nothing against them."""
-        return np.asarray(self.options.faults == 0)
+        return np.asarray(self.faults == 0)
 
     def fail(self, codes: Iterable[Code]) -> NDArray[np.bool_]:
         """Which have one of these against them."""
-        return np.asarray((self.options.codes & mask(codes)) != 0)
+        return np.asarray((self.codes & mask(codes)) != 0)
 
     def those(self, which: NDArray[np.bool_]) -> NDArray[np.intp]:
         """These among the others, cheapest first."""
@@ -84,17 +86,17 @@ class Situation:
             return np.zeros(len(self.options), dtype=bool)
         return _compared(self.options.places, relation, self.here)
 
-    def ruled(self, ruling: Ruling) -> Situation:
-        """The same with one more ruling, said once of each."""
-        out = ruling.out & ~self.fail([ruling.code])
-        if not out.any():
-            return self
-        options = replace(
-            self.options,
-            codes=self.options.codes | np.where(out, mask([ruling.code]), 0),
-            faults=self.options.faults + out,
-        )
-        return replace(self, options=options, rulings=(*self.rulings, replace(ruling, out=out)))
+    def ruled(self, *rulings: Ruling | None) -> Situation:
+        """The same with these rulings; no code is said twice of one candidate."""
+        codes, faults, more = self.codes, self.faults, list(self.rulings)
+        for ruling in rulings:
+            if ruling is None or not ruling.out.any():
+                continue
+            bit = mask([ruling.code])
+            out = ruling.out & (codes & bit == 0)
+            codes, faults = codes | out * bit, faults + out
+            more.append(replace(ruling, out=out))
+        return replace(self, codes=codes, faults=faults, rulings=tuple(more))
 
 
 def situation(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Situation:
@@ -102,7 +104,8 @@ def situation(workload: Workload, need: Need, candidates: Sequence[Candidate], n
     options = Options.of(candidates)
     here = _present(options, workload)
     others = options.order if here is None else options.order[options.order != here]
-    return Situation(workload, need, options, here, None if here is None else options[here], others, now)
+    current = None if here is None else options[here]
+    return Situation(workload, need, options, here, current, others, options.codes, options.faults, now)
 
 
 def _present(options: Options, workload: Workload) -> int | None:

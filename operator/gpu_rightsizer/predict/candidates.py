@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_rightsizer.domain.decision import Binding, Candidate
-from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.options import Options
 from gpu_rightsizer.predict.findings import Judge, screened
 from gpu_rightsizer.predict.physics import outlook
-from gpu_rightsizer.predict.places import Table, replica_counts, split_failures
-from gpu_rightsizer.predict.rules import rule_failures
+from gpu_rightsizer.predict.places import Table, replica_counts
 from gpu_rightsizer.predict.work import Row
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def predict(worlds: Sequence[World], needs: Sequence[Need], classes: Sequence[In
 def _predict_part(worlds: Sequence[World], needs: Sequence[Need], table: Table) -> list[Options]:
     rows = [row for i, world in enumerate(worlds) for row in _rows(i, world.workload)]
     physics = outlook(rows, worlds, needs, table.shapes, table.memory_of)
-    judge = Judge(physics, screened(physics, rows, worlds, needs), table.shapes)
+    judge = Judge.of(physics, screened(physics, rows, worlds, needs), table.shapes)
     first = {row.world: index for index, row in reversed(list(enumerate(rows)))}
     alike: dict[Ground, list[_Stand]] = {}
     for i, (world, need) in enumerate(zip(worlds, needs, strict=True)):
@@ -98,18 +96,13 @@ class _Stand:
 
     def candidate(self, place: int) -> Candidate:
         """What stands at one place, in full."""
-        ground, workload = self.ground, self.world.workload
-        where, cost = ground.places.configurations[place], ground.places.hourly[place]
-        at = (self.row + int(ground.row[place]), int(ground.shape[place]))
-        judged = self.judge.judge(at, self.world, self.need)
-        rules = rule_failures(workload, where.instance)
-        if ground.has_present and place == 0:
-            # It runs there, so that no rule is a failure; where rules allow nothing else, this tells what they leave.
-            forbidden = (each for each in rules if each.code is Code.NOT_ALLOWED)
-            return Candidate(where, cost, judged.prediction, judged.failures, (*judged.notes, *forbidden))
-        fit = self.table.host(workload, self.need, where.instance)
-        if judged.engine_args:
-            where = replace(where, engine_args=judged.engine_args)
-        prediction = replace(judged.prediction, binding=Binding.HOST) if fit.share > 1.0 else judged.prediction
-        failures = (*rules, *split_failures(workload, where.tensor_parallel), *judged.failures, *fit.failures)
-        return Candidate(where, cost, prediction, failures, (*judged.notes, *fit.notes))
+        known = self.ground.known[place]
+        fit = self.table.host(self.world.workload, self.need, known.where.instance) if known.fit.failures else known.fit
+        judged = self.judge.judge((self.row + known.row, known.shape), self.world, self.need)
+        return Candidate(
+            configuration=replace(known.where, engine_args=judged.engine_args) if judged.engine_args else known.where,
+            hourly=known.hourly,
+            prediction=replace(judged.prediction, binding=Binding.HOST) if fit.share > 1.0 else judged.prediction,
+            failures=(*known.failures, *judged.failures, *fit.failures),
+            notes=(*judged.notes, *known.notes, *fit.notes),
+        )

@@ -134,6 +134,13 @@ class Judge:
     outlook: Outlook
     screening: Screening
     shapes: Shapes
+    figures: NDArray[np.float64]
+    binding: NDArray[np.intp]
+
+    @staticmethod
+    def of(outlook: Outlook, screening: Screening, shapes: Shapes) -> Judge:
+        """With the figures of each entry side by side."""
+        return Judge(outlook, screening, shapes, _figures(outlook), _binding(outlook))
 
     def judge(self, at: tuple[int, int], world: World, need: Need) -> Judgement:
         """The prediction, what rules the shape out, and the shorter context that would let it in."""
@@ -149,35 +156,14 @@ class Judge:
         return Judgement(self._prediction(at), failures, notes, {"--max-model-len": str(context)})
 
     def _prediction(self, at: tuple[int, int]) -> Prediction:
-        o = self.outlook
+        figures: list[float] = self.figures[at].tolist()
+        available, need, *others = (None if math.isnan(each) else each for each in figures)
+        capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss = others
         return Prediction(
-            memory_available=_whole(o.available[at]),
-            memory_need=_whole(o.need[at]),
-            kv_capacity_tokens=_known(o.capacity[at]),
-            kv_demand_tokens=_known(o.demand[at]) if math.isfinite(o.capacity[at]) else None,
-            tpot=_known(o.flow.tpot[at]),
-            tpot_bound=_known(o.tpot_bound[at]),
-            ttft=_known(o.flow.ttft[at]),
-            ttft_bound=_known(o.ttft_bound[at]),
-            oom_probability=_known(o.out_of_memory[at]),
-            overload_probability=_known(o.overload[at]),
-            slo_miss_probability=_known(o.slo_miss[at]),
-            binding=self.binding(at),
-            measured_accelerator=bool(self.shapes.hardware.measured[0, at[1]]),
-        )
-
-    def binding(self, at: tuple[int, int]) -> Binding | None:
-        """What runs out first: memory, steps (bandwidth) or prompts and the queue (compute)."""
-        o = self.outlook
-        uses = {
-            Binding.MEMORY: float(o.need[at] / o.available[at]),
-            Binding.BANDWIDTH: float(o.flow.utilisation[at]),
-            Binding.COMPUTE: float(o.flow.prefill_share[at]),
-        }
-        if math.isnan(uses[Binding.BANDWIDTH]):
-            uses[Binding.BANDWIDTH] = float(o.device_use[at])
-        known = {resource: use for resource, use in uses.items() if not math.isnan(use)}
-        return max(known, key=lambda resource: known[resource]) if known else None
+            None if available is None else int(available), None if need is None else int(need),
+            capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss,
+            _RESOURCES[self.binding[at]], bool(self.shapes.hardware.measured[0, at[1]]),
+        )  # fmt: skip
 
     def _word(self, code: Code, at: tuple[int, int], world: World) -> Finding:
         """The figures of one code that was screened there."""
@@ -227,16 +213,31 @@ def _symptoms(outlook: Outlook, at: tuple[int, int], world: World, need: Need) -
                 pass
 
 
+def _figures(o: Outlook) -> NDArray[np.float64]:
+    """Of shape (rows, shapes, 11): the fields of a `Prediction` that are numbers, in their order; NaN is unknown."""
+    demand = np.where(np.isfinite(o.capacity), o.demand, np.nan)
+    fields = (
+        *(o.available, o.need, o.capacity, demand, o.flow.tpot, o.tpot_bound, o.flow.ttft, o.ttft_bound),
+        *(o.out_of_memory, o.overload, o.slo_miss),
+    )
+    figures = np.stack(np.broadcast_arrays(*fields), axis=-1)
+    return np.where(np.isfinite(figures), figures, np.nan)
+
+
+_RESOURCES: Final = (Binding.MEMORY, Binding.BANDWIDTH, Binding.COMPUTE, None)
+
+
+def _binding(o: Outlook) -> NDArray[np.intp]:
+    """What runs out first: memory, steps (bandwidth) or prompts and the queue (compute); an index of `_RESOURCES`."""
+    steps = np.where(np.isnan(o.flow.utilisation), o.device_use, o.flow.utilisation)
+    uses = np.stack(np.broadcast_arrays(o.need / o.available, steps, o.flow.prefill_share))
+    unknown = np.isnan(uses)
+    first = np.argmax(np.where(unknown, -np.inf, uses), axis=0)
+    return np.where(unknown.all(axis=0), len(_RESOURCES) - 1, first)
+
+
 def _dtype(workload: Workload) -> str:
     told = workload.settings.weight_dtype
     if told is None and not isinstance(workload.model, Missing):
         told = workload.model.default_dtype
     return (told or WeightDtype.BFLOAT16).value
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _whole(value: float) -> int | None:
-    return int(value) if math.isfinite(value) else None

@@ -34,12 +34,25 @@ if TYPE_CHECKING:
 _MOST_REPLICAS = 8  # numbers of replicas tried
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place; `failures` are of the rules and the split, `notes` of the rules alone, the host's are in `fit`."""
+
+    where: Configuration
+    hourly: Decimal | None
+    shape: int
+    row: int
+    fit: HostFit
+    failures: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ground:
     """The places of workloads that are alike, and what is known of each place before any physics.
 
     `shape` indexes the hardware, `row` the workload's numbers of replicas (`replica_counts`). `codes` and `faults` are
-    of the rules, the host and the split; `tied` orders the places by what decides between equals.
+    of what `known` tells: the rules, the split and the host; `tied` orders the places by what decides between equals.
     """
 
     places: Places
@@ -48,18 +61,7 @@ class Ground:
     codes: NDArray[np.int64]
     faults: NDArray[np.int64]
     tied: NDArray[np.intp]
-    has_present: bool  # then it is the first
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One place on the way into the columns."""
-
-    where: Configuration
-    hourly: Decimal | None
-    shape: int
-    row: int
-    failures: tuple[Finding, ...] = ()
+    known: tuple[Place, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +92,7 @@ class Table:
         """The places of a workload; the same object for all that are alike."""
         alike = _alike(world.workload, need)
         if alike not in self._grounds:
-            self._grounds[alike] = _columns(self, list(_places(self, world.workload, need)), world.workload)
+            self._grounds[alike] = _columns(self, tuple(_places(self, world.workload, need)))
         return self._grounds[alike]
 
     def host(self, workload: Workload, need: Need, instance: InstanceClass) -> HostFit:
@@ -106,7 +108,7 @@ def replica_counts(workload: Workload) -> tuple[int, ...]:
     return tuple(sorted({max(workload.replicas, 1), *_proposed(workload)}))
 
 
-def split_failures(workload: Workload, ranks: int) -> tuple[Finding, ...]:
+def _split(workload: Workload, ranks: int) -> tuple[Finding, ...]:
     """Heads that do not split over so many ranks; as it runs now it is not doubted."""
     model = workload.model
     if isinstance(model, Missing) or ranks == workload.settings.tensor_parallel or model.allows_tensor_parallel(ranks):
@@ -145,14 +147,14 @@ def _proposed(workload: Workload) -> set[int]:
     return {*span[::step], most, *([now] if now in span else ())}
 
 
-def _places(table: Table, workload: Workload, need: Need) -> Iterator[_Place]:
+def _places(table: Table, workload: Workload, need: Need) -> Iterator[Place]:
     """The present configuration first, then every class."""
     yield from _present(table, workload)
     for instance in table.classes:
         yield from _on(table, workload, need, instance)
 
 
-def _present(table: Table, workload: Workload) -> Iterator[_Place]:
+def _present(table: Table, workload: Workload) -> Iterator[Place]:
     """It runs there, so that no rule is a failure."""
     placement = workload.placement
     if isinstance(placement, Missing):
@@ -164,24 +166,27 @@ def _present(table: Table, workload: Workload) -> Iterator[_Place]:
     per_node = placement.accelerators // max(workload.pod.accelerators, 1)
     where = Configuration(placement, workload.pod.accelerators, ranks, workload.replicas, {})
     row = replica_counts(workload).index(max(workload.replicas, 1))
-    yield _Place(where, hourly(placement, nodes_now(workload, per_node)), shape, row)
+    # Where the rules allow nothing else, this tells what they leave.
+    forbidden = tuple(each for each in rule_failures(workload, placement) if each.code is Code.NOT_ALLOWED)
+    cost = hourly(placement, nodes_now(workload, per_node))
+    yield Place(where, cost, shape, row, HostFit(placement.accelerators), notes=forbidden)
 
 
-def _on(table: Table, workload: Workload, need: Need, instance: InstanceClass) -> Iterator[_Place]:
+def _on(table: Table, workload: Workload, need: Need, instance: InstanceClass) -> Iterator[Place]:
     """Every tensor-parallel degree and number of replicas on one class."""
     fit, counts, proposed = table.host(workload, need, instance), replica_counts(workload), _proposed(workload)
-    forbidden = (*rule_failures(workload, instance), *fit.failures)
+    forbidden = rule_failures(workload, instance)
     for ranks in _degrees(workload, need):
         accelerators = _accelerators(workload, need, ranks)
         shape = table.shapes.of(instance, ranks) if accelerators <= instance.accelerators else None
         if shape is None:
             continue
-        failures = (*forbidden, *split_failures(workload, ranks))
+        failures = (*forbidden, *_split(workload, ranks))
         room = min(instance.accelerators // accelerators, fit.replicas_per_node)
         for row, replicas in enumerate(counts):
             where = Configuration(instance, accelerators, ranks, replicas, {})
             if replicas in proposed and not _is_present(where, workload):
-                yield _Place(where, hourly(instance, nodes_for(replicas, room)), shape, row, failures)
+                yield Place(where, hourly(instance, nodes_for(replicas, room)), shape, row, fit, failures)
 
 
 def _degrees(workload: Workload, need: Need) -> tuple[int, ...]:
@@ -209,21 +214,20 @@ def _is_present(where: Configuration, workload: Workload) -> bool:
     )
 
 
-def _columns(table: Table, found_places: list[_Place], workload: Workload) -> Ground:
+def _columns(table: Table, known: tuple[Place, ...]) -> Ground:
     measured = table.shapes.hardware.measured[0]
-    tied = sorted(range(len(found_places)), key=lambda i: _equals(found_places[i], measured))
-    has_present = bool(found_places) and _is_present(found_places[0].where, workload)
+    failures = [(*each.failures, *each.fit.failures) for each in known]
     return Ground(
-        places=Places.of((each.where for each in found_places), (each.hourly for each in found_places)),
-        shape=np.array([each.shape for each in found_places], dtype=np.intp),
-        row=np.array([each.row for each in found_places], dtype=np.intp),
-        codes=np.array([mask(one.code for one in each.failures) for each in found_places], dtype=np.int64),
-        faults=np.array([len(each.failures) for each in found_places], dtype=np.int64),
-        tied=np.array(tied, dtype=np.intp),
-        has_present=has_present,
+        places=Places.of((each.where for each in known), (each.hourly for each in known)),
+        shape=np.array([each.shape for each in known], dtype=np.intp),
+        row=np.array([each.row for each in known], dtype=np.intp),
+        codes=np.array([mask(one.code for one in each) for each in failures], dtype=np.int64),
+        faults=np.array([len(each) for each in failures], dtype=np.int64),
+        tied=np.array(sorted(range(len(known)), key=lambda i: _equals(known[i], measured)), dtype=np.intp),
+        known=known,
     )
 
 
-def _equals(place: _Place, measured: NDArray[np.bool_]) -> tuple[object, ...]:
+def _equals(place: Place, measured: NDArray[np.bool_]) -> tuple[object, ...]:
     """What decides between places of one price and one risk."""
     return not measured[place.shape], *tie(place.where)
