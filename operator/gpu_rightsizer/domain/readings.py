@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -103,8 +104,10 @@ class BlockSeries:
 
     def peak(self) -> float:
         """The largest known value; NaN when none is known."""
-        known = self.values[self.known()]
-        return float(known.max()) if known.size else float("nan")
+        peak = float(self.values.max(initial=-np.inf))
+        if not math.isfinite(peak):  # some value is not known
+            peak = float(self.values[self.known()].max(initial=-np.inf))
+        return peak if math.isfinite(peak) else math.nan
 
     def span_seconds(self) -> int:
         """From the first known block's begin to the last known block's end; 0 when none is known."""

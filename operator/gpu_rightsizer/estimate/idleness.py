@@ -91,7 +91,7 @@ def _device_works(world: World, requests: BlockSeries, quiet_blocks: int) -> boo
     if activity is None or not late:
         return False
     needed = min(_WORK_BLOCKS, late)
-    working = np.nan_to_num(activity[-late:], nan=0.0) > DEVICE_BUSY
+    working = activity[-late:] > DEVICE_BUSY
     runs = np.convolve(working.astype(int), np.ones(needed, dtype=int))
     return bool(runs.max(initial=0) >= needed)
 

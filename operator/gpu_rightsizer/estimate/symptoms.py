@@ -89,11 +89,11 @@ def _missed(
     judged = history.known()
     requests = aligned(observation.requests, history)
     if requests is not None:
-        judged = judged & (np.nan_to_num(requests, nan=0.0) >= _JUDGED_REQUESTS)
-    count = int(judged.sum())
+        judged = judged & (requests >= _JUDGED_REQUESTS)
+    count = int(np.count_nonzero(judged))
     if count < _FEW_BLOCKS:
         return
-    late = float((history.values[judged] > limit).mean())
+    late = int(np.count_nonzero(history.values[judged] > limit)) / count
     allowed = 1 - objective.attainment
     if late > allowed and (count >= _JUDGED_BLOCKS or late >= _MOST_OF_FEW):
         observed = float(np.quantile(history.values[judged], objective.attainment))
