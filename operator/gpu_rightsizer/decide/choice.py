@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -51,7 +50,7 @@ _DECISIVE: Final = (
 _HELD: Final = mask(HELD)
 _ORDER: Final = {code: place for place, code in enumerate(_DECISIVE)}
 # A class that is out by these says little about the workload, so that others are shown before it.
-_RULES: Final = frozenset(_DECISIVE[:6]) | {Code.PRICE_UNKNOWN}
+_RULES: Final = mask([*_DECISIVE[:6], Code.PRICE_UNKNOWN])
 
 
 def cheaper(situation: Situation) -> NDArray[np.intp]:
@@ -136,7 +135,7 @@ def _of_each_kind(situation: Situation, indices: Iterable[int], most: int) -> li
 def _decisive_first(candidate: Candidate) -> Candidate:
     if len(candidate.failures) == 1:
         return candidate
-    return replace(candidate, failures=tuple(sorted(candidate.failures, key=_decisive)))
+    return candidate.failing_by(tuple(sorted(candidate.failures, key=_decisive)))
 
 
 def _decisive(finding: Finding) -> int:

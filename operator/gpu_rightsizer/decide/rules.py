@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.decision import Candidate, Configuration
 
 # No rule of the user's: such a class could not be proposed under any.
-_OUT_OF_REACH: Final = frozenset({Code.OTHER_VENDOR, Code.NOT_PROVISIONABLE})
+_OUT_OF_REACH: Final = mask([Code.OTHER_VENDOR, Code.NOT_PROVISIONABLE])
+_FORBIDDEN: Final = mask([Code.NOT_ALLOWED])
 
 
 def leave_nothing(situation: Situation) -> tuple[Finding, ...]:
     """The rules that forbid every class within reach: all of them, or all but the present one."""
     elsewhere = _elsewhere(situation)
-    if not elsewhere.size or not situation.fail([Code.NOT_ALLOWED])[elsewhere].all():
+    if not elsewhere.size or not situation.fail(_FORBIDDEN)[elsewhere].all():
         return ()
     broken = [_rules(situation.candidate(index)) for index in elsewhere.tolist()]
     rules, present = situation.workload.rules, situation.current

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -66,9 +65,9 @@ def keeps_the_objective(situation: Situation) -> Ruling | None:
     an objective, a class that the device's own activity shows to be enough may be proposed, and the gap is said.
     """
     stated, options = sorted(situation.workload.objective.stated), situation.options
-    unknown = reduce(np.logical_or, (options.unpredicted[name] for name in stated), np.zeros(len(options), dtype=bool))
-    if situation.here is None or not unknown.any():
+    if situation.here is None or not stated:
         return None
+    unknown = np.logical_or.reduce([options.unpredicted[name] for name in stated])
 
     def unchecked(candidate: Candidate) -> Finding:
         there = {"TTFT": candidate.prediction.ttft, "TPOT": candidate.prediction.tpot}

@@ -12,7 +12,7 @@ from gpu_rightsizer.domain.options import Options, Places, mask
 from gpu_rightsizer.domain.readings import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class Situation:
         """One of the others, with every ruling."""
         plain = self.options[index]
         more = tuple(ruling.word(plain) for ruling in self.rulings if ruling.out[index])
-        return replace(plain, failures=(*plain.failures, *more)) if more else plain
+        return plain.failing_by((*plain.failures, *more)) if more else plain
 
     def configuration(self, index: int) -> Configuration:
         """Where one of them is, without the engine arguments that would change."""
@@ -72,9 +72,9 @@ class Situation:
         """Which have nothing against them."""
         return np.asarray(self.faults == 0)
 
-    def fail(self, codes: Iterable[Code]) -> NDArray[np.bool_]:
-        """Which have one of these against them."""
-        return np.asarray((self.codes & mask(codes)) != 0)
+    def fail(self, codes: int) -> NDArray[np.bool_]:
+        """Which have one of these bits against them."""
+        return np.asarray((self.codes & codes) != 0)
 
     def those(self, which: NDArray[np.bool_]) -> NDArray[np.intp]:
         """These among the others, cheapest first."""
@@ -115,7 +115,9 @@ def _present(options: Options, workload: Workload) -> int | None:
         return None
     now = (placement.name, workload.pod.accelerators, workload.settings.tensor_parallel, workload.replicas)
     same = [index for index in _places_like(options.places, now) if not options.changes[index]]
-    return min(same, key=lambda index: int(np.flatnonzero(options.order == index)[0]), default=None)
+    if len(same) > 1:
+        same.sort(key=options.order.tolist().index)
+    return same[0] if same else None
 
 
 @lru_cache(maxsize=_SHARED)

@@ -17,6 +17,7 @@ from gpu_rightsizer.decide.rulings import is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, same_place, situation
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ OUTGROWN: Final = frozenset(
 )
 
 LIKELY = 0.5  # within the horizon
+_TOO_RISKY: Final = mask([Code.RISK_OUTWEIGHS_SAVING])
 
 
 def decide(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Decision:
@@ -85,7 +87,7 @@ def _shrink(here: Situation) -> Decision:
     cheaper = choice.cheaper(here)
     here = here.ruled(is_worth_its_risk(here, cheaper[here.hold[cheaper]]))
     holding = cheaper[here.hold[cheaper]]
-    risky = cheaper[here.fail([Code.RISK_OUTWEIGHS_SAVING])[cheaper]]
+    risky = cheaper[here.fail(_TOO_RISKY)[cheaper]]
     best, risk = _first(here, holding), _first(here, risky)
     refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk))
     target = None if refused else best

@@ -109,6 +109,13 @@ class BlockSeries:
             peak = float(self.values[self.known()].max(initial=-np.inf))
         return peak if math.isfinite(peak) else math.nan
 
+    def known_until(self) -> int | None:
+        """Unix time at which the last known block ends; None when none is known."""
+        last = len(self.values) - 1
+        if last < 0 or not math.isfinite(self.values[last]):
+            last = int(np.flatnonzero(self.known())[-1]) if self.known().any() else -1
+        return None if last < 0 else self.start + (last + 1) * self.block
+
     def span_seconds(self) -> int:
         """From the first known block's begin to the last known block's end; 0 when none is known."""
         where = np.flatnonzero(self.known())

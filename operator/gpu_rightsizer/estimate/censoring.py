@@ -34,6 +34,8 @@ def censored_blocks(observation: Observation) -> NDArray[np.bool_] | None:
     if not isinstance(demand, BlockSeries):
         return None
     waiting = aligned(observation.waiting, demand)
+    if waiting is not None and not (waiting >= _LEAST_QUEUE).any():
+        return np.zeros(len(waiting), dtype=bool)
     if waiting is not None:
         batch = _filled(observation.running, demand)
         return _lasting(waiting >= np.maximum(_LEAST_QUEUE, _LONG_QUEUE * batch), demand.block)

@@ -239,29 +239,34 @@ def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Ite
         (Signal.PROMPT_RATE, observation.prompt_rate), (Signal.GENERATION_RATE, observation.generation_rate),
     )  # fmt: skip
     for signal, history in engine if engine_seen else ((Signal.FB_USED, observation.fb_used),):
-        if isinstance(history, BlockSeries) and (known := np.flatnonzero(history.known())).size:
-            end = history.start + (int(known[-1]) + 1) * history.block
-            if now.timestamp() - end > _ENDED.total_seconds():
-                yield _gap(Missing(signal, MissingReason.STALE))
+        end = history.known_until() if isinstance(history, BlockSeries) else None
+        if end is not None and now.timestamp() - end > _ENDED.total_seconds():
+            yield _gap(Missing(signal, MissingReason.STALE))
 
 
 def _contradictions(observation: Observation) -> Iterator[Finding]:
     """What cannot be at once in more than a tenth of the time: sequences without KV, work without memory."""
     running, used = observation.running, observation.fb_used
-    if isinstance(used, BlockSeries):
+    if isinstance(used, BlockSeries) and (used.values < _CONTEXT).any():
         activity = aligned(observation.gpu_activity, used)
         if activity is not None and _often(used.values < _CONTEXT, activity > DEVICE_BUSY, used.values, activity):
             yield found(Code.SOURCES_DISAGREE, signal=Signal.FB_USED.value, detail="the device works without memory")
     if not isinstance(running, BlockSeries):
         return
-    demand = aligned(observation.kv_demand, running)
+    demand = aligned(observation.kv_demand, running) if _is_ever_zero(observation.kv_demand) else None
     if demand is not None and _often(demand == 0, running.values > 0, demand, running.values):
         yield found(Code.SOURCES_DISAGREE, signal=Signal.KV_USAGE.value, detail="requests run without any")
+    if not _is_ever_zero(running):
+        return
     requests, activity = aligned(observation.requests, running), aligned(observation.gpu_activity, running)
     if requests is not None and activity is not None:
         silent = (running.values == 0) & (requests == 0)
         if _often(silent, activity > DEVICE_BUSY, running.values, requests, activity):
             yield found(Code.SOURCES_DISAGREE, signal=Signal.RUNNING.value, detail="the device works without requests")
+
+
+def _is_ever_zero(history: History) -> bool:
+    return isinstance(history, BlockSeries) and not history.values.all()
 
 
 def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.float64]) -> bool:

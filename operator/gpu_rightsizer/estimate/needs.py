@@ -118,9 +118,7 @@ def _tails(
     return [next(fitted) if isinstance(p, Peaks) else p for p in peaks]
 
 
-def _peaks(
-    world: World, hazard: Hazard, work: Load | Missing, censored: NDArray[np.bool_] | None
-) -> Peaks | Missing:
+def _peaks(world: World, hazard: Hazard, work: Load | Missing, censored: NDArray[np.bool_] | None) -> Peaks | Missing:
     workload, observation = world.workload, world.observation
     if isinstance(workload.engine, Missing):
         return workload.engine
@@ -170,9 +168,15 @@ def _demand_note(world: World, tail: DemandTail | Missing) -> tuple[Finding, ...
     demand = world.observation.kv_demand if engine.preallocates else world.observation.fb_used
     if isinstance(demand, Missing):
         return ()
-    when = datetime.fromtimestamp(int(demand.times()[np.nanargmax(demand.values)]), UTC)
+    when = datetime.fromtimestamp(demand.start + demand.block * _largest(demand.values), UTC)
     fact = {"tokens": tail.peak} if engine.preallocates else {"bytes": tail.peak}
     return (found(Code.DEMAND_PEAK, **fact, time=when),)
+
+
+def _largest(values: NDArray[np.float64]) -> int:
+    """The index of the largest value, unknown ones aside."""
+    at = int(np.argmax(values))  # of the first NaN, if there is one
+    return int(np.nanargmax(values)) if math.isnan(values[at]) else at
 
 
 def _revision_note(world: World, now: datetime) -> tuple[Finding, ...]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import World
     from gpu_rightsizer.predict.places import Ground
 
-_PART = 128  # workloads whose arrays are held at once
+_PART = 256  # workloads whose arrays are held at once
 
 
 def predict(worlds: Sequence[World], needs: Sequence[Need], classes: Sequence[InstanceClass]) -> list[Options]:

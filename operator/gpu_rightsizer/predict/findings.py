@@ -33,7 +33,7 @@ OVERLOAD_BUDGET = 0.01  # probability over the horizon that a move may add to ov
 OVERLOAD_AFTER_SYMPTOMS = 0.1  # in all, where the present class fails already and is no measure
 _CONTEXT_STEP = 1024
 _CONTEXT_ROOM = 2.0  # a shorter limit must leave twice the largest demand ever seen for one request
-_SCREENED: Final = (  # in the order in which they are told
+_IN_ORDER = (
     Code.PRECISION_UNSUPPORTED,
     Code.MEMORY_TOO_SMALL,
     Code.CONTEXT_TOO_LONG,
@@ -41,6 +41,7 @@ _SCREENED: Final = (  # in the order in which they are told
     Code.TPOT_TOO_SLOW,
     Code.TTFT_TOO_SLOW,
 )
+_SCREENED: Final = {code: mask([code]) for code in _IN_ORDER}  # as they are told
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +70,8 @@ def screened(outlook: Outlook, rows: Sequence[Row], worlds: Sequence[World], nee
         np.isfinite(outlook.ttft_bound) & (outlook.ttft_bound > ttft),
     )
     codes = np.zeros(outlook.need.shape, dtype=np.int64)
-    for code, which in zip(_SCREENED, out, strict=True):
-        codes[which] |= mask([code])
+    for bit, which in zip(_SCREENED.values(), out, strict=True):
+        codes |= which * np.int64(bit)
     for index, (row, shape) in enumerate(zip(rows, outlook.here.tolist(), strict=True)):
         if shape >= 0:
             symptoms = _symptoms(outlook, (index, shape), worlds[row.world], needs[row.world])
@@ -149,7 +150,7 @@ class Judge:
         if at[1] == self.outlook.here[at[0]]:
             return Judgement(self._prediction(at), tuple(_symptoms(self.outlook, at, world, need)), notes, {})
         codes, context = int(self.screening.codes[at]), int(self.screening.context[at])
-        failures = tuple(self._word(code, at, world) for code in _SCREENED if codes & mask([code]))
+        failures = tuple(self._word(code, at, world) for code, bit in _SCREENED.items() if codes & bit)
         if not context:
             return Judgement(self._prediction(at), failures, notes, {})
         notes = (*notes, self._word(Code.CONTEXT_TOO_LONG, at, world))
@@ -157,7 +158,8 @@ class Judge:
 
     def _prediction(self, at: tuple[int, int]) -> Prediction:
         figures: list[float] = self.figures[at].tolist()
-        available, need, *others = (None if math.isnan(each) else each for each in figures)
+        known = [None if math.isnan(each) else each for each in figures] if any(map(math.isnan, figures)) else figures
+        available, need, *others = known
         capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss = others
         return Prediction(
             None if available is None else int(available), None if need is None else int(need),
