@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_rightsizer.decide import decide
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CATALOGUES = st.just(list(make.LADDER)) | st.lists(strategies.classes(), max_size=12, unique_by=lambda each: each.name)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(strategies.worlds(), min_size=1, max_size=3), CATALOGUES)
 def test_columns_agree_with_the_candidates(worlds: list[World], classes: list[InstanceClass]) -> None:
     """What is screened as numbers is what the candidates made one by one tell: `Options.of` reads it off them."""
@@ -45,6 +46,7 @@ def test_columns_agree_with_the_candidates(worlds: list[World], classes: list[In
         }
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(strategies.worlds(), min_size=1, max_size=3), CATALOGUES)
 def test_a_decision_is_the_same_of_columns_and_of_candidates(worlds: list[World], classes: list[InstanceClass]) -> None:
     needs = estimate(worlds, make.NOW)

@@ -73,6 +73,7 @@ class Table:
     offered: dict[int, HostShape]
     memory_of: dict[str, float]
     _grounds: dict[Hashable, Ground] = field(default_factory=dict)
+    _forbidden: dict[Hashable, list[tuple[Finding, ...]]] = field(default_factory=dict)
 
     @staticmethod
     def of(worlds: Sequence[World], classes: Sequence[InstanceClass]) -> Table:
@@ -94,6 +95,13 @@ class Table:
         if alike not in self._grounds:
             self._grounds[alike] = _columns(self, tuple(_places(self, world.workload, need)))
         return self._grounds[alike]
+
+    def forbidden(self, workload: Workload) -> list[tuple[Finding, ...]]:
+        """What the rules say of each class."""
+        alike = (workload.rules, _identity(workload.placement), workload.pod.resource)
+        if alike not in self._forbidden:
+            self._forbidden[alike] = [rule_failures(workload, each) for each in self.classes]
+        return self._forbidden[alike]
 
     def host(self, workload: Workload, need: Need, instance: InstanceClass) -> HostFit:
         """Host fit; the present class takes the pod as it is, which it shows by running it."""
@@ -121,7 +129,7 @@ def _alike(workload: Workload, need: Need) -> Hashable:
     pod, placement, settings, model = workload.pod, workload.placement, workload.settings, workload.model
     constraints = tuple((key, tuple(wanted)) for key, wanted in pod.host_constraints.items())
     return (
-        id(placement) if not isinstance(placement, Missing) else None, workload.replicas, workload.replicas_owner != "",
+        _identity(placement), workload.replicas, workload.replicas_owner != "",
         len(workload.nodes), workload.rules,
         (settings.tensor_parallel, settings.pipeline_parallel, settings.data_parallel),
         None if isinstance(model, Missing) else (model.heads, model.kv_heads),
@@ -129,6 +137,11 @@ def _alike(workload: Workload, need: Need) -> Hashable:
         (pod.cpu, pod.memory, pod.shared_memory, pod.ephemeral_storage, pod.accelerators, pod.resource,
          pod.architecture, pod.zones, tuple(pod.other.items()), constraints),
     )  # fmt: skip
+
+
+def _identity(placement: InstanceClass | Missing) -> int | None:
+    """Which object the present class is: it holds mappings, and cannot be hashed."""
+    return None if isinstance(placement, Missing) else id(placement)
 
 
 def _proposed(workload: Workload) -> set[int]:
@@ -150,8 +163,7 @@ def _proposed(workload: Workload) -> set[int]:
 def _places(table: Table, workload: Workload, need: Need) -> Iterator[Place]:
     """The present configuration first, then every class."""
     yield from _present(table, workload)
-    for instance in table.classes:
-        yield from _on(table, workload, need, instance)
+    yield from _elsewhere(table, workload, need)
 
 
 def _present(table: Table, workload: Workload) -> Iterator[Place]:
@@ -172,21 +184,25 @@ def _present(table: Table, workload: Workload) -> Iterator[Place]:
     yield Place(where, cost, shape, row, HostFit(placement.accelerators), notes=forbidden)
 
 
-def _on(table: Table, workload: Workload, need: Need, instance: InstanceClass) -> Iterator[Place]:
-    """Every tensor-parallel degree and number of replicas on one class."""
-    fit, counts, proposed = table.host(workload, need, instance), replica_counts(workload), _proposed(workload)
-    forbidden = rule_failures(workload, instance)
-    for ranks in _degrees(workload, need):
-        accelerators = _accelerators(workload, need, ranks)
-        shape = table.shapes.of(instance, ranks) if accelerators <= instance.accelerators else None
-        if shape is None:
-            continue
-        failures = (*forbidden, *_split(workload, ranks))
-        room = min(instance.accelerators // accelerators, fit.replicas_per_node)
-        for row, replicas in enumerate(counts):
-            where = Configuration(instance, accelerators, ranks, replicas, {})
-            if replicas in proposed and not _is_present(where, workload):
-                yield Place(where, hourly(instance, nodes_for(replicas, room)), shape, row, fit, failures)
+def _elsewhere(table: Table, workload: Workload, need: Need) -> Iterator[Place]:
+    """Every class, tensor-parallel degree and number of replicas."""
+    proposed = _proposed(workload)
+    counts = [each for each in enumerate(replica_counts(workload)) if each[1] in proposed]
+    degrees = [
+        (ranks, _accelerators(workload, need, ranks), _split(workload, ranks)) for ranks in _degrees(workload, need)
+    ]
+    for instance, forbidden in zip(table.classes, table.forbidden(workload), strict=True):
+        fit = table.host(workload, need, instance)
+        for ranks, accelerators, split in degrees:
+            shape = table.shapes.of(instance, ranks) if accelerators <= instance.accelerators else None
+            if shape is None:
+                continue
+            room = min(instance.accelerators // accelerators, fit.replicas_per_node)
+            for row, replicas in counts:
+                where = Configuration(instance, accelerators, ranks, replicas, {})
+                if not _is_present(where, workload):
+                    cost = hourly(instance, nodes_for(replicas, room))
+                    yield Place(where, cost, shape, row, fit, (*forbidden, *split))
 
 
 def _degrees(workload: Workload, need: Need) -> tuple[int, ...]:
