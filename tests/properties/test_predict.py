@@ -21,6 +21,8 @@ from tests import builders as make
 from tests import strategies as some
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpu_rightsizer.domain.decision import Candidate, Configuration
     from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.observation import Observation
@@ -31,7 +33,7 @@ PHYSICS = {
 }  # fmt: skip
 
 
-def candidates_of(world: World) -> tuple[Candidate, ...]:
+def candidates_of(world: World) -> Sequence[Candidate]:
     return predict([world], estimate([world], make.NOW), make.LADDER)[0]
 
 

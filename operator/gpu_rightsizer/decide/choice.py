@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from gpu_rightsizer.decide.guards import HELD
 from gpu_rightsizer.decide.money import attributed_hourly
-from gpu_rightsizer.decide.rulings import is_worth_its_risk
-from gpu_rightsizer.decide.situation import has_less_memory, is_smaller_or_slower, is_stronger, rank, same_place
+from gpu_rightsizer.decide.situation import has_less_memory, is_smaller_or_slower, is_stronger, same_place
 from gpu_rightsizer.domain.finding import Code, Finding
+from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
     from decimal import Decimal
+
+    from numpy.typing import NDArray
 
     from gpu_rightsizer.decide.situation import Situation
     from gpu_rightsizer.domain.decision import Candidate
@@ -44,38 +47,22 @@ _DECISIVE: Final = (
     Code.MEMORY_RISK,
     Code.RISK_OUTWEIGHS_SAVING,
 )
+_HELD: Final = mask(HELD)
 _ORDER: Final = {code: place for place, code in enumerate(_DECISIVE)}
 # A class that is out by these says little about the workload, so that others are shown before it.
-_RULES: Final = frozenset(_DECISIVE[:6]) | {Code.PRICE_UNKNOWN}
+_RULES: Final = mask([*_DECISIVE[:6], Code.PRICE_UNKNOWN])
 
 
-def cheaper(situation: Situation) -> tuple[Candidate, ...]:
+def cheaper(situation: Situation) -> NDArray[np.intp]:
     """Configurations elsewhere that cost less than what is ours now, cheapest first; empty without prices."""
     current = situation.current
     ours = attributed_hourly(situation.workload, current) if current else None
-    if current is None or ours is None:
-        return ()
-    return tuple(
-        each
-        for each in situation.others
-        if each.hourly is not None and each.hourly < ours and not same_place(each.configuration, current.configuration)
-    )
+    if ours is None:
+        return situation.others[:0]
+    return situation.those(situation.options.places.below(ours) & ~situation.compared(same_place))
 
 
-def split_by_risk(candidates: Iterable[Candidate], situation: Situation) -> tuple[list[Candidate], list[Candidate]]:
-    """Those whose added risk costs less than they save, and the others with that finding."""
-    worth: list[Candidate] = []
-    risky: list[Candidate] = []
-    for each in candidates:
-        finding = is_worth_its_risk(each, situation)
-        if finding is None:
-            worth.append(each)
-        else:
-            risky.append(replace(each, failures=(*each.failures, finding)))
-    return worth, risky
-
-
-def larger(situation: Situation) -> tuple[Candidate, ...]:
+def larger(situation: Situation) -> NDArray[np.intp]:
     """Configurations that hold what the present one does not, cheapest first, whatever they cost.
 
     With partial data nothing smaller or slower is trusted. Where symptoms contradict a prediction that the present
@@ -83,75 +70,73 @@ def larger(situation: Situation) -> tuple[Candidate, ...]:
     """
     current = situation.current
     if current is None:
-        return ()
-    here = current.configuration
-    options = (each for each in situation.others if each.holds)
+        return situation.others[:0]
+    which = situation.hold
     if current.holds:
-        options = (each for each in options if is_stronger(each.configuration, here) or _tunes(each, current))
+        which = which & (situation.compared(is_stronger) | situation.compared(same_place))
     if situation.need.shrink_holds:
-        options = (each for each in options if not is_smaller_or_slower(each.configuration, here))
+        which = which & ~situation.compared(is_smaller_or_slower)
     if situation.need.memory_holds:
-        options = (each for each in options if not has_less_memory(each.configuration, here))
-    return tuple(options)
+        which = which & ~situation.compared(has_less_memory)
+    return situation.those(which)
 
 
-def withheld(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Those that nothing but the reach of the evidence rules out."""
-    return tuple(each for each in candidates if each.failures and all(one.code in HELD for one in each.failures))
+def withheld(situation: Situation, indices: NDArray[np.intp]) -> Candidate | None:
+    """The first that nothing but the reach of the evidence rules out."""
+    codes = situation.codes[indices]
+    only = indices[(codes != 0) & (codes & ~_HELD == 0)]
+    return situation.candidate(int(only[0])) if only.size else None
 
 
-def alternatives(target: Candidate | None, holding: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def alternatives(situation: Situation, target: Candidate | None, holding: NDArray[np.intp]) -> tuple[Candidate, ...]:
     """At most five others that hold, one a class, cheapest first.
 
     One of each kind of accelerator comes before a second of the same: a kind without capacity must be no dead end.
     """
     if target is None:
         return ()
-    classes = _first_of_each([each for each in sorted(holding, key=rank) if _class(each) != _class(target)], key=_class)
-    kinds = _first_of_each(classes, key=_kind)
-    rest = [each for each in classes if each not in kinds]
-    return tuple(sorted((kinds + rest)[:MOST_ALTERNATIVES], key=rank))
+    name = target.configuration.instance.name
+    others = [index for index in holding.tolist() if situation.configuration(index).instance.name != name]
+    chosen = set(_of_each_kind(situation, others, MOST_ALTERNATIVES))
+    return tuple(situation.candidate(index) for index in others if index in chosen)
 
 
-def rejected(candidates: Iterable[Candidate], limit: Decimal | None) -> tuple[Candidate, ...]:
+def rejected(situation: Situation, indices: NDArray[np.intp], limit: Decimal | None) -> tuple[Candidate, ...]:
     """At most five that do not hold and would cost less than `limit`, nearest first, with the decisive finding first.
 
     Nearest is with the fewest findings against it, then closest in price; one of each kind of accelerator.
     """
-    failing = [
-        replace(each, failures=tuple(sorted(each.failures, key=_decisive)))
-        for each in candidates
-        if not each.holds and (limit is None or (each.hourly is not None and each.hourly < limit))
-    ]
-    nearest = _first_of_each(sorted(failing, key=_distance), key=_class)
-    kinds = _first_of_each(nearest, key=_kind)
-    rest = [each for each in nearest if each not in kinds]
-    return tuple((kinds + rest)[:MOST_REJECTED])
+    places = situation.options.places
+    out = ~situation.hold if limit is None else ~situation.hold & places.below(limit)
+    failing = indices[out[indices]]
+    distance = (-places.level[failing], situation.faults[failing], situation.fail(_RULES)[failing])
+    nearest = failing[np.lexsort(distance)]  # stable: equals stay cheapest first
+    shown = (situation.candidate(index) for index in _of_each_kind(situation, nearest.tolist(), MOST_REJECTED))
+    return tuple(_decisive_first(each) for each in shown)
 
 
-def _tunes(candidate: Candidate, current: Candidate) -> bool:
-    return same_place(candidate.configuration, current.configuration)
+def _of_each_kind(situation: Situation, indices: Iterable[int], most: int) -> list[int]:
+    """The first of each class; of these the first of each kind of accelerator, then the rest, in their order."""
+    classes, kinds = set[str](), set[str]()
+    first: list[int] = []
+    rest: list[int] = []
+    for index in indices:
+        instance = situation.configuration(index).instance
+        if instance.name in classes:
+            continue
+        classes.add(instance.name)
+        (rest if instance.accelerator.key in kinds else first).append(index)
+        kinds.add(instance.accelerator.key)
+        if len(first) == most:
+            break
+    return (first + rest)[:most]
+
+
+def _decisive_first(candidate: Candidate) -> Candidate:
+    if len(candidate.failures) == 1:
+        return candidate
+    return candidate.failing_by(tuple(sorted(candidate.failures, key=_decisive)))
 
 
 def _decisive(finding: Finding) -> int:
     return _ORDER.get(finding.code, len(_ORDER))
-
-
-def _distance(candidate: Candidate) -> tuple[object, ...]:
-    by_rule = any(finding.code in _RULES for finding in candidate.failures)
-    return by_rule, len(candidate.failures), -(candidate.hourly or 0), rank(candidate)
-
-
-def _class(candidate: Candidate) -> str:
-    return candidate.configuration.instance.name
-
-
-def _kind(candidate: Candidate) -> str:
-    return candidate.configuration.instance.accelerator.key
-
-
-def _first_of_each(candidates: Sequence[Candidate], key: Callable[[Candidate], str]) -> list[Candidate]:
-    first: dict[str, Candidate] = {}
-    for each in candidates:
-        first.setdefault(key(each), each)
-    return list(first.values())

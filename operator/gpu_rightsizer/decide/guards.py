@@ -41,13 +41,13 @@ HELD: Final = frozenset({Code.SMALLER_MEMORY_HELD, Code.SHRINK_HELD}) | WANT_OF_
 class Proposal:
     """A move that would save: `target` is the cheapest that survived, if any.
 
-    `withheld` are cheaper ones that only the evidence holds back, `risky` those whose risk costs more than they save.
+    `withheld` is the cheapest that only the evidence holds back, `risky` the cheapest whose risk costs too much.
     """
 
     situation: Situation
     target: Candidate | None
-    withheld: tuple[Candidate, ...] = ()
-    risky: tuple[Candidate, ...] = ()
+    withheld: Candidate | None = None
+    risky: Candidate | None = None
 
 
 def has_a_target(proposal: Proposal) -> tuple[Finding, ...]:
@@ -102,24 +102,24 @@ def knows_the_price(proposal: Proposal) -> tuple[Finding, ...]:
 
 def may_have_less_memory(proposal: Proposal) -> tuple[Finding, ...]:
     """Nothing cheaper is held back by the evidence on memory or speed alone."""
-    if proposal.target is not None or not proposal.withheld:
+    if proposal.target is not None or proposal.withheld is None:
         return ()
     need = proposal.situation.need
-    unchecked = tuple(one for one in proposal.withheld[0].failures if one.code is Code.OBJECTIVE_UNCHECKED)
+    unchecked = tuple(one for one in proposal.withheld.failures if one.code is Code.OBJECTIVE_UNCHECKED)
     told = (*need.memory_holds, *unchecked)
     return told or (() if need.shrink_holds else (_unseen_need(proposal.situation),))
 
 
 def is_worth_the_risk(proposal: Proposal) -> tuple[Finding, ...]:
     """Not every cheaper class costs more in risk than it saves."""
-    if proposal.target is not None or not proposal.risky:
+    if proposal.target is not None or proposal.risky is None:
         return ()
-    return tuple(finding for finding in proposal.risky[0].failures if finding.code is Code.RISK_OUTWEIGHS_SAVING)[:1]
+    return tuple(finding for finding in proposal.risky.failures if finding.code is Code.RISK_OUTWEIGHS_SAVING)[:1]
 
 
 def finds_something_cheaper(proposal: Proposal) -> tuple[Finding, ...]:
     """There is a cheaper class that holds; where some are only held back, that is not known."""
-    if proposal.target is not None or proposal.withheld or proposal.risky:
+    if any(each is not None for each in (proposal.target, proposal.withheld, proposal.risky)):
         return ()
     pinned = tuple(one for one in leave_nothing(proposal.situation) if one.code is Code.RULES_ALLOW_NO_OTHER)
     return pinned or (found(Code.NOTHING_CHEAPER, considered=len(proposal.situation.others)),)

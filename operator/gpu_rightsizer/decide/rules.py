@@ -5,22 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gpu_rightsizer.decide.situation import Situation
-    from gpu_rightsizer.domain.decision import Candidate
+    from gpu_rightsizer.domain.decision import Candidate, Configuration
 
 # No rule of the user's: such a class could not be proposed under any.
-_OUT_OF_REACH: Final = frozenset({Code.OTHER_VENDOR, Code.NOT_PROVISIONABLE})
+_OUT_OF_REACH: Final = mask([Code.OTHER_VENDOR, Code.NOT_PROVISIONABLE])
+_FORBIDDEN: Final = mask([Code.NOT_ALLOWED])
 
 
 def leave_nothing(situation: Situation) -> tuple[Finding, ...]:
     """The rules that forbid every class within reach: all of them, or all but the present one."""
-    broken = [_rules(each) for each in situation.others if _is_elsewhere(each, situation)]
-    if not broken or not all(broken):
+    elsewhere = _elsewhere(situation)
+    if not elsewhere.size or not situation.fail(_FORBIDDEN)[elsewhere].all():
         return ()
+    broken = [_rules(situation.candidate(index)) for index in elsewhere.tolist()]
     rules, present = situation.workload.rules, situation.current
     where = {"policies": ", ".join(rules.policies)}
     if rules.conflict:
@@ -30,11 +36,13 @@ def leave_nothing(situation: Situation) -> tuple[Finding, ...]:
     return (found(code, rule=_decisive(broken), **where),)
 
 
-def _is_elsewhere(candidate: Candidate, situation: Situation) -> bool:
-    """On another class than now, and one that some rule could allow."""
-    here = situation.current.configuration.instance.name if situation.current else ""
-    in_reach = _OUT_OF_REACH.isdisjoint(one.code for one in candidate.failures)
-    return in_reach and candidate.configuration.instance.name != here
+def _elsewhere(situation: Situation) -> NDArray[np.intp]:
+    """Those on another class than now that some rule could allow."""
+    return situation.those(~situation.fail(_OUT_OF_REACH) & ~situation.compared(_same_class))
+
+
+def _same_class(one: Configuration, other: Configuration) -> bool:
+    return one.instance.name == other.instance.name
 
 
 def _rules(candidate: Candidate) -> dict[str, str]:

@@ -2,105 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.decide.money import potential_hourly
-from gpu_rightsizer.decide.situation import has_less_memory, is_slower, is_smaller_or_slower
+import numpy as np
+
+from gpu_rightsizer.decide.money import attributed_hourly
+from gpu_rightsizer.decide.situation import Ruling, Situation, has_less_memory, is_slower, is_smaller_or_slower
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import Missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gpu_rightsizer.decide.situation import Situation
-    from gpu_rightsizer.domain.decision import Candidate
+    from numpy.typing import NDArray
+
+    from gpu_rightsizer.domain.decision import Candidate, Configuration
 
 _SECONDS_PER_HOUR: Final = Decimal(3600)
+_CLEARLY: Final = 1e-9  # of the present cost: what is clear as floats by that margin is clear as Decimals
 
 
-def has_a_price(candidate: Candidate, _: Situation) -> Finding | None:
+def has_a_price(situation: Situation) -> Ruling:
     """What it costs must be known, since the cheapest is looked for."""
-    if candidate.hourly is not None:
-        return None
-    return found(Code.PRICE_UNKNOWN, instance_class=candidate.configuration.instance.name)
+
+    def word(candidate: Candidate) -> Finding:
+        return found(Code.PRICE_UNKNOWN, instance_class=candidate.configuration.instance.name)
+
+    return Ruling(Code.PRICE_UNKNOWN, np.isnan(situation.options.places.dollars), word)
 
 
-def keeps_memory(candidate: Candidate, situation: Situation) -> Finding | None:
+def keeps_memory(situation: Situation) -> Ruling | None:
     """No less memory on an accelerator than the evidence reaches, and none on trust."""
-    if situation.current is None:
+    held, unknown = situation.need.memory_holds, np.isnan(situation.options.risk)
+    if situation.current is None or not (held or unknown.any()):
         return None
-    there, here = candidate.configuration, situation.current.configuration
-    if situation.need.memory_holds and has_less_memory(there, here):
-        return found(Code.SMALLER_MEMORY_HELD, because=situation.need.memory_holds[0].code.value)
-    if candidate.prediction.oom_probability is None and _holds_less(candidate, situation.current):
-        return found(Code.SMALLER_MEMORY_HELD, because=_why_memory_is_unknown(situation))
-    return None
+    here = situation.current.configuration
+    less = situation.compared(has_less_memory) if held else np.zeros_like(unknown)
+
+    def word(candidate: Candidate) -> Finding:
+        known = held and has_less_memory(candidate.configuration, here)
+        return found(
+            Code.SMALLER_MEMORY_HELD, because=held[0].code.value if known else _why_memory_is_unknown(situation)
+        )
+
+    return Ruling(Code.SMALLER_MEMORY_HELD, less | (unknown & situation.compared(_holds_less)), word)
 
 
-def keeps_speed(candidate: Candidate, situation: Situation) -> Finding | None:
+def keeps_speed(situation: Situation) -> Ruling | None:
     """Nothing slower where neither the engine nor the device tells how busy it is."""
     need, device = situation.need, situation.need.device
-    told = not isinstance(need.load, Missing) or device.dram_activity is not None or device.gpu_activity is not None
-    if situation.current is None or told:
+    if not isinstance(need.load, Missing) or device.dram_activity is not None or device.gpu_activity is not None:
         return None
-    if not is_slower(candidate.configuration, situation.current.configuration):
-        return None
-    return found(Code.SHRINK_HELD, because=Code.METRICS_MISSING.value)
+    finding = found(Code.SHRINK_HELD, because=Code.METRICS_MISSING.value)
+    return Ruling(Code.SHRINK_HELD, situation.compared(is_slower), lambda _: finding)
 
 
-def keeps_the_objective(candidate: Candidate, situation: Situation) -> Finding | None:
+def keeps_the_objective(situation: Situation) -> Ruling | None:
     """Nothing smaller or slower where a latency that a person set a limit for cannot be predicted.
 
     What is split the same way, and as large and as fast in everything, serves no slower than now. Where nobody stated
     an objective, a class that the device's own activity shows to be enough may be proposed, and the gap is said.
     """
-    there = candidate.prediction
-    latencies = {"TTFT": there.ttft, "TPOT": there.tpot}
-    unknown = sorted(name for name in situation.workload.objective.stated if latencies[name] is None)
-    if not unknown or situation.current is None:
+    stated, options = sorted(situation.workload.objective.stated), situation.options
+    if situation.here is None or not stated:
         return None
-    where, here = candidate.configuration, situation.current.configuration
-    if where.tensor_parallel == here.tensor_parallel and not is_smaller_or_slower(where, here):
-        return None
+    unknown = np.logical_or.reduce([options.unpredicted[name] for name in stated])
+
+    def unchecked(candidate: Candidate) -> Finding:
+        there = {"TTFT": candidate.prediction.ttft, "TPOT": candidate.prediction.tpot}
+        return found(Code.OBJECTIVE_UNCHECKED, metric=", ".join(name for name in stated if there[name] is None))
+
+    def unmeasured(candidate: Candidate) -> Finding:
+        accelerator = candidate.configuration.instance.accelerator
+        return found(Code.ACCELERATOR_UNMEASURED, accelerator=accelerator.product)
+
+    out = unknown & situation.compared(_may_serve_slower)
     if isinstance(situation.need.load, Missing):
-        return found(Code.OBJECTIVE_UNCHECKED, metric=", ".join(unknown))
-    return found(Code.ACCELERATOR_UNMEASURED, accelerator=where.instance.accelerator.product)
+        return Ruling(Code.OBJECTIVE_UNCHECKED, out, unchecked)
+    return Ruling(Code.ACCELERATOR_UNMEASURED, out, unmeasured)
 
 
-def adds_little_risk(candidate: Candidate, situation: Situation) -> Finding | None:
+def adds_little_risk(situation: Situation) -> Ruling:
     """At most `maxOomRisk` more out-of-memory probability than the present configuration has."""
-    added, limit = added_risk(candidate, situation), situation.workload.objective.max_oom_risk
-    if added is None or added <= limit:
-        return None
-    risk = candidate.prediction.oom_probability or 0.0
-    return found(Code.MEMORY_RISK, probability=risk, added=added, limit=limit)
+    limit = situation.workload.objective.max_oom_risk
+
+    def word(candidate: Candidate) -> Finding:
+        risk = candidate.prediction.oom_probability or 0.0
+        return found(Code.MEMORY_RISK, probability=risk, added=risk - _risk_now(situation), limit=limit)
+
+    return Ruling(Code.MEMORY_RISK, added_risk(situation) > limit, word)
 
 
-def is_worth_its_risk(candidate: Candidate, situation: Situation) -> Finding | None:
-    """What the added risk costs stays below what is saved over the horizon.
-
-    Break-even probability p* = saving / loss: act only below it.
-    """
-    added = added_risk(candidate, situation)
-    saved = potential_hourly(situation.workload, situation.current, candidate)
-    if added is None or saved is None or added <= 0:
-        return None
-    objective = situation.workload.objective
-    hours = Decimal(str(objective.horizon.total_seconds())) / _SECONDS_PER_HOUR
-    if Decimal(str(added)) * objective.oom_cost_usd < saved * hours:
-        return None
-    return found(
-        Code.RISK_OUTWEIGHS_SAVING,
-        added=added,
-        horizon=objective.horizon,
-        oom_cost=objective.oom_cost_usd,
-        saved=max(Decimal(0), saved * hours),
-    )
-
-
-RULINGS: Final[tuple[Callable[[Candidate, Situation], Finding | None], ...]] = (
+RULINGS: Final[tuple[Callable[[Situation], Ruling | None], ...]] = (
     has_a_price,
     keeps_memory,
     keeps_speed,
@@ -110,30 +104,58 @@ RULINGS: Final[tuple[Callable[[Candidate, Situation], Finding | None], ...]] = (
 
 
 def judged(situation: Situation) -> Situation:
-    """The same situation, with every ruling added to what rules out each candidate besides the present one."""
-    return replace(situation, others=tuple(_judged(each, situation) for each in situation.others))
+    """The same situation with every ruling."""
+    return situation.ruled(*(rule(situation) for rule in RULINGS))
 
 
-def added_risk(candidate: Candidate, situation: Situation) -> float | None:
-    """Out-of-memory probability more than now; all of it where the present one is unknown, None where its own is."""
-    risk = candidate.prediction.oom_probability
-    if risk is None:
-        return None
-    now = situation.current.prediction.oom_probability if situation.current else None
-    return risk - (now or 0.0)
+def is_worth_its_risk(situation: Situation, cheaper: NDArray[np.intp]) -> Ruling:
+    """What the added risk costs stays below what is saved over the horizon; asked of those that hold.
+
+    Break-even probability p* = saving / loss: act only below it.
+    """
+    objective, current = situation.workload.objective, situation.current
+    ours = attributed_hourly(situation.workload, current) if current else None
+    hours = Decimal(str(objective.horizon.total_seconds())) / _SECONDS_PER_HOUR
+    out = np.zeros(len(situation.options), dtype=bool)
+
+    def saved(candidate: Candidate) -> Decimal:
+        return ((ours or Decimal(0)) - (candidate.hourly or Decimal(0))) * hours
+
+    def word(candidate: Candidate) -> Finding:
+        added = (candidate.prediction.oom_probability or 0.0) - _risk_now(situation)
+        return found(
+            Code.RISK_OUTWEIGHS_SAVING,
+            added=added,
+            horizon=objective.horizon,
+            oom_cost=objective.oom_cost_usd,
+            saved=max(Decimal(0), saved(candidate)),
+        )
+
+    if ours is not None:
+        added, dollars = added_risk(situation)[cheaper], situation.options.places.dollars[cheaper]
+        left = (float(ours) - dollars - _CLEARLY * float(ours)) * float(hours) - added * float(objective.oom_cost_usd)
+        for at in np.flatnonzero((added > 0) & ~(left > 0)).tolist():
+            candidate = situation.options[int(cheaper[at])]
+            out[cheaper[at]] = not Decimal(str(float(added[at]))) * objective.oom_cost_usd < saved(candidate)
+    return Ruling(Code.RISK_OUTWEIGHS_SAVING, out, word)
 
 
-def _judged(candidate: Candidate, situation: Situation) -> Candidate:
-    rulings = tuple(finding for rule in RULINGS if (finding := rule(candidate, situation)))
-    known = {finding.code for finding in candidate.failures}
-    new = tuple(finding for finding in rulings if finding.code not in known)
-    return replace(candidate, failures=candidate.failures + new) if new else candidate
+def added_risk(situation: Situation) -> NDArray[np.float64]:
+    """Out-of-memory probability more than now; all of it where the present one is unknown, NaN where its own is."""
+    return situation.options.risk - _risk_now(situation)
 
 
-def _holds_less(candidate: Candidate, current: Candidate) -> bool:
-    there, here = candidate.configuration, current.configuration
+def _risk_now(situation: Situation) -> float:
+    return (situation.current.prediction.oom_probability if situation.current else None) or 0.0
+
+
+def _holds_less(there: Configuration, here: Configuration) -> bool:
     less = there.instance.accelerator_memory * there.accelerators < here.instance.accelerator_memory * here.accelerators
     return less or has_less_memory(there, here) or there.replicas < here.replicas
+
+
+def _may_serve_slower(there: Configuration, here: Configuration) -> bool:
+    return there.tensor_parallel != here.tensor_parallel or is_smaller_or_slower(there, here)
 
 
 def _why_memory_is_unknown(situation: Situation) -> str:

@@ -2,71 +2,139 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+import numpy as np
+
+from gpu_rightsizer.domain.options import Options, Places, mask
 from gpu_rightsizer.domain.readings import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from numpy.typing import NDArray
+
     from gpu_rightsizer.domain.decision import Candidate, Configuration
+    from gpu_rightsizer.domain.finding import Code, Finding
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.workload import Workload
 
 
+_SHARED: Final = 1024  # comparisons kept: fleets share their places
+
 _Pair: TypeAlias = "tuple[float | None, float | None]"
+Relation: TypeAlias = "Callable[[Configuration, Configuration], bool]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ruling:
+    """One thing that rules candidates out: which of them, and the finding about one."""
+
+    code: Code
+    out: NDArray[np.bool_]
+    word: Callable[[Candidate], Finding]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Situation:
-    """What is known about one workload. `others` are the candidates besides `current`, cheapest first."""
+    """What is known about one workload. `others` are the candidates besides the present one, cheapest first.
+
+    Candidates are named by their index in `options`, arrays run over all of them. `rulings` are what rules some out
+    beyond their own failures; `codes` and `faults` are those of `Options` with them.
+    """
 
     workload: Workload
     need: Need
+    options: Options
+    here: int | None
     current: Candidate | None
-    others: tuple[Candidate, ...]
+    others: NDArray[np.intp]
+    codes: NDArray[np.int64]
+    faults: NDArray[np.int64]
     now: datetime
+    rulings: tuple[Ruling, ...] = ()
+
+    def candidate(self, index: int) -> Candidate:
+        """One of the others, with every ruling."""
+        plain = self.options[index]
+        more = tuple(ruling.word(plain) for ruling in self.rulings if ruling.out[index])
+        return plain.failing_by((*plain.failures, *more)) if more else plain
+
+    def configuration(self, index: int) -> Configuration:
+        """Where one of them is, without the engine arguments that would change."""
+        return self.options.places.configurations[index]
+
+    @property
+    def hold(self) -> NDArray[np.bool_]:
+        """Which have nothing against them."""
+        return np.asarray(self.faults == 0)
+
+    def fail(self, codes: int) -> NDArray[np.bool_]:
+        """Which have one of these bits against them."""
+        return np.asarray((self.codes & codes) != 0)
+
+    def those(self, which: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """These among the others, cheapest first."""
+        return self.others[which[self.others]]
+
+    def compared(self, relation: Relation) -> NDArray[np.bool_]:
+        """Which stand so towards the present configuration; none where that is unknown."""
+        if self.here is None:
+            return np.zeros(len(self.options), dtype=bool)
+        return _compared(self.options.places, relation, self.here)
+
+    def ruled(self, *rulings: Ruling | None) -> Situation:
+        """The same with these rulings; no code is said twice of one candidate."""
+        codes, faults, more = self.codes, self.faults, list(self.rulings)
+        for ruling in rulings:
+            if ruling is None or not ruling.out.any():
+                continue
+            bit = mask([ruling.code])
+            out = ruling.out & (codes & bit == 0)
+            codes, faults = codes | out * bit, faults + out
+            more.append(replace(ruling, out=out))
+        return replace(self, codes=codes, faults=faults, rulings=tuple(more))
 
 
 def situation(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Situation:
-    """Finds the present configuration among the candidates and brings the others into an order of their own."""
-    ordered = tuple(sorted(candidates, key=rank))
-    current = next((each for each in ordered if _is_present(each.configuration, workload)), None)
-    return Situation(workload, need, current, tuple(each for each in ordered if each is not current), now)
+    """Finds the present configuration among the candidates; the others come in an order of their own."""
+    options = Options.of(candidates)
+    here = _present(options, workload)
+    others = options.order if here is None else options.order[options.order != here]
+    current = None if here is None else options[here]
+    return Situation(workload, need, options, here, current, others, options.codes, options.faults, now)
 
 
-def rank(candidate: Candidate) -> tuple[object, ...]:
-    """Cheapest first; without a price last. Equal prices: what changes least and risks least, then by name.
+def _present(options: Options, workload: Workload) -> int | None:
+    """The candidate that is what runs now, without any change."""
+    placement = workload.placement
+    if isinstance(placement, Missing):
+        return None
+    now = (placement.name, workload.pod.accelerators, workload.settings.tensor_parallel, workload.replicas)
+    same = [index for index in _places_like(options.places, now) if not options.changes[index]]
+    if len(same) > 1:
+        same.sort(key=options.order.tolist().index)
+    return same[0] if same else None
 
-    The order depends on nothing but the candidates, so that the same facts give the same recommendation.
-    """
-    where = candidate.configuration
-    risk = candidate.prediction.oom_probability
-    return (
-        candidate.hourly is None,
-        candidate.hourly or 0,
-        len(where.engine_args),
-        1.0 if risk is None else risk,
-        not candidate.prediction.measured_accelerator,
-        where.instance.name,
-        where.replicas,
-        where.accelerators,
-        where.tensor_parallel,
-        tuple(sorted(where.engine_args.items())),
+
+@lru_cache(maxsize=_SHARED)
+def _places_like(places: Places, now: tuple[str, int, int, int]) -> tuple[int, ...]:
+    """By name, accelerators, ranks and replicas."""
+    return tuple(
+        index
+        for index, where in enumerate(places.configurations)
+        if (where.instance.name, where.accelerators, where.tensor_parallel, where.replicas) == now
     )
 
 
-def _is_present(where: Configuration, workload: Workload) -> bool:
-    if isinstance(workload.placement, Missing) or where.engine_args:
-        return False
-    return (
-        where.instance.name == workload.placement.name
-        and where.accelerators == workload.pod.accelerators
-        and where.tensor_parallel == workload.settings.tensor_parallel
-        and where.replicas == workload.replicas
-    )
+@lru_cache(maxsize=_SHARED)
+def _compared(places: Places, relation: Relation, here: int) -> NDArray[np.bool_]:
+    """The same for all workloads that share their places."""
+    present = places.configurations[here]
+    return np.array([relation(each, present) for each in places.configurations], dtype=bool)
 
 
 def same_place(one: Configuration, other: Configuration) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpu_rightsizer.decide.situation import rank, same_place
+from gpu_rightsizer.decide.situation import same_place
 from gpu_rightsizer.domain.finding import Code, Finding, found
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from gpu_rightsizer.decide.situation import Situation
     from gpu_rightsizer.domain.decision import Candidate
 
@@ -18,24 +21,15 @@ def removes_risk(situation: Situation) -> Candidate | None:
     risk = current.prediction.oom_probability if current else None
     if risk is None or risk <= limit:
         return None
-    enough = (
-        each
-        for each in limits(situation)
-        if (left := each.prediction.oom_probability) is not None and left <= limit and left < risk
-    )
-    return min(enough, key=rank, default=None)
+    left = situation.options.risk
+    enough = limits(situation, (left <= limit) & (left < risk))
+    return situation.candidate(int(enough[0])) if enough.size else None
 
 
-def limits(situation: Situation) -> tuple[Candidate, ...]:
-    """Candidates that hold and change nothing but engine arguments."""
-    if situation.current is None:
-        return ()
-    here = situation.current.configuration
-    return tuple(
-        each
-        for each in situation.others
-        if each.holds and each.configuration.engine_args and same_place(each.configuration, here)
-    )
+def limits(situation: Situation, which: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Those of them that hold and change nothing but engine arguments, cheapest first."""
+    tuned = situation.hold & (situation.options.changes > 0) & situation.compared(same_place)
+    return situation.those(which & tuned)
 
 
 def tuning(situation: Situation, target: Candidate) -> Finding:

@@ -13,15 +13,19 @@ from gpu_rightsizer.decide.incidents import weighed
 from gpu_rightsizer.decide.ledger import arithmetic
 from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.rules import leave_nothing
-from gpu_rightsizer.decide.rulings import judged
+from gpu_rightsizer.decide.rulings import is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, same_place, situation
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
+from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from decimal import Decimal
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.workload import Workload
@@ -32,6 +36,7 @@ OUTGROWN: Final = frozenset(
 )
 
 LIKELY = 0.5  # within the horizon
+_TOO_RISKY: Final = mask([Code.RISK_OUTWEIGHS_SAVING])
 
 
 def decide(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Decision:
@@ -62,37 +67,47 @@ def _grow(here: Situation) -> Decision:
     why = here.need.symptoms or tuple(one for one in _failures(here) if one.code in OUTGROWN)
     now = _current(here).configuration
     too_small = found(Code.UNDER_SIZED, instance_class=now.instance.name)
-    if not options:
+    if not options.size:
         ruled_out = leave_nothing(here)
         nothing = (*ruled_out, too_small) if ruled_out else (found(Code.NOTHING_HOLDS, considered=len(here.others)),)
         wanting = tuple(one for one in here.need.shrink_holds if one.code in WANT_OF_DATA)
         reasons = (*nothing, *why, *wanting)
-        return _decision(here, _Answer(verdict(nothing[0]), reasons, rejected=choice.rejected(here.others, None)))
-    target = options[0]
-    rejected = choice.rejected(here.others, target.hourly)
+        rejected = choice.rejected(here, here.others, None)
+        return _decision(here, _Answer(verdict(nothing[0]), reasons, rejected=rejected))
+    target = here.candidate(int(options[0]))
+    alternatives = choice.alternatives(here, target, options)
+    rejected = choice.rejected(here, here.others, target.hourly)
     if same_place(target.configuration, now):
         tuned = (too_small, tune.tuning(here, target), *why)
-        return _decision(here, _Answer(Action.TUNE, tuned, target, options, rejected))
-    return _decision(here, _Answer(Action.RESIZE, (too_small, *why), target, options, rejected))
+        return _decision(here, _Answer(Action.TUNE, tuned, target, alternatives, rejected))
+    return _decision(here, _Answer(Action.RESIZE, (too_small, *why), target, alternatives, rejected))
 
 
 def _shrink(here: Situation) -> Decision:
     cheaper = choice.cheaper(here)
-    holding, risky = choice.split_by_risk((each for each in cheaper if each.holds), here)
-    best = holding[0] if holding else None
-    refused = refusals(Proposal(here, best, choice.withheld(cheaper), tuple(risky)))
+    here = here.ruled(is_worth_its_risk(here, cheaper[here.hold[cheaper]]))
+    holding = cheaper[here.hold[cheaper]]
+    risky = cheaper[here.fail(_TOO_RISKY)[cheaper]]
+    best, risk = _first(here, holding), _first(here, risky)
+    refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk))
     target = None if refused else best
     parked = _worth_parking(here, target)
     if parked is not None:
-        return _decision(here, _Answer(Action.SCALE_TO_ZERO, parked.findings, parked.target, holding if target else ()))
-    rejected = choice.rejected([*(each for each in cheaper if not each.holds), *risky], _limit(here, target))
+        instead = choice.alternatives(here, parked.target, holding) if target else ()
+        return _decision(here, _Answer(Action.SCALE_TO_ZERO, parked.findings, parked.target, instead))
+    rejected = choice.rejected(here, cheaper, _limit(here, target))
     if target is not None:
-        return _decision(here, _Answer(Action.RESIZE, (_holds(here, target),), target, holding, rejected))
+        alternatives = choice.alternatives(here, target, holding)
+        return _decision(here, _Answer(Action.RESIZE, (_holds(here, target),), target, alternatives, rejected))
     limits = tune.removes_risk(here)
     if limits is not None and verdict(refused[0]) is Action.KEEP:
         tuned = (tune.tuning(here, limits), *refused)
         return _decision(here, _Answer(Action.TUNE, tuned, limits, rejected=rejected))
     return _decision(here, _Answer(verdict(refused[0]), refused, rejected=rejected))
+
+
+def _first(here: Situation, indices: NDArray[np.intp]) -> Candidate | None:
+    return here.candidate(int(indices[0])) if indices.size else None
 
 
 def _worth_parking(here: Situation, target: Candidate | None) -> Parking | None:
@@ -127,7 +142,7 @@ class _Answer:
     action: Action
     why: tuple[Finding, ...]
     target: Candidate | None = None
-    holding: Sequence[Candidate] = ()
+    alternatives: tuple[Candidate, ...] = ()
     rejected: tuple[Candidate, ...] = ()
 
 
@@ -149,7 +164,7 @@ def _decision(here: Situation, answer: _Answer) -> Decision:
         current=here.current,
         target=target,
         cost=cost(here.workload, here.current, target),
-        alternatives=choice.alternatives(target, answer.holding),
+        alternatives=answer.alternatives,
         rejected=answer.rejected,
         reasons=tuple(dict.fromkeys(reasons)),
         risk_state=risk_state(here.need),

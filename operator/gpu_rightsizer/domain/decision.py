@@ -76,6 +76,10 @@ class Candidate:
         """Nothing rules it out."""
         return not self.failures
 
+    def failing_by(self, failures: tuple[Finding, ...]) -> Candidate:
+        """The same, ruled out by these."""
+        return Candidate(self.configuration, self.hourly, self.prediction, failures, self.notes)
+
 
 class Action(StrEnum):
     """What is recommended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
@@ -103,8 +104,17 @@ class BlockSeries:
 
     def peak(self) -> float:
         """The largest known value; NaN when none is known."""
-        known = self.values[self.known()]
-        return float(known.max()) if known.size else float("nan")
+        peak = float(self.values.max(initial=-np.inf))
+        if not math.isfinite(peak):  # some value is not known
+            peak = float(self.values[self.known()].max(initial=-np.inf))
+        return peak if math.isfinite(peak) else math.nan
+
+    def known_until(self) -> int | None:
+        """Unix time at which the last known block ends; None when none is known."""
+        last = len(self.values) - 1
+        if last < 0 or not math.isfinite(self.values[last]):
+            last = int(np.flatnonzero(self.known())[-1]) if self.known().any() else -1
+        return None if last < 0 else self.start + (last + 1) * self.block
 
     def span_seconds(self) -> int:
         """From the first known block's begin to the last known block's end; 0 when none is known."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpu_rightsizer.domain.decision import Candidate, Decision
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.observation import Observation
@@ -26,5 +28,5 @@ class Evaluation:
 
     world: World
     need: Need
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     decision: Decision

@@ -33,7 +33,9 @@ def unserved(waiting: NDArray[np.float64]) -> NDArray[np.float64]:
 def most_unserved(observation: Observation) -> float:
     """The largest of `unserved`; 0 without a queue metric."""
     waiting = observation.waiting
-    return float(unserved(waiting.values).max(initial=0.0)) if isinstance(waiting, BlockSeries) else 0.0
+    if not isinstance(waiting, BlockSeries) or not waiting.values.any():
+        return 0.0
+    return float(unserved(waiting.values).max(initial=0.0))
 
 
 def without_backlog(
@@ -45,9 +47,11 @@ def without_backlog(
     residence it may have is TTFT + output x TPOT of the objective. Never below what was in use, never above what was
     in use and queued.
     """
-    waiting, prompts = aligned(observation.waiting, demand), aligned(observation.prompt_rate, demand)
-    mean = observation.prompt_tokens
-    if waiting is None or prompts is None or not isinstance(work, Load) or not isinstance(mean, Measured):
+    waiting = aligned(observation.waiting, demand)
+    if waiting is None or not (waiting > 0).any():
+        return demand
+    prompts, mean = aligned(observation.prompt_rate, demand), observation.prompt_tokens
+    if prompts is None or not isinstance(work, Load) or not isinstance(mean, Measured):
         return demand
     if mean.value <= 0:
         return demand

@@ -34,14 +34,16 @@ def censored_blocks(observation: Observation) -> NDArray[np.bool_] | None:
     if not isinstance(demand, BlockSeries):
         return None
     waiting = aligned(observation.waiting, demand)
+    if waiting is not None and not (waiting >= _LEAST_QUEUE).any():
+        return np.zeros(len(waiting), dtype=bool)
     if waiting is not None:
         batch = _filled(observation.running, demand)
         return _lasting(waiting >= np.maximum(_LEAST_QUEUE, _LONG_QUEUE * batch), demand.block)
     cut = np.zeros(len(demand.values), dtype=bool)
     if isinstance(observation.kv_pool, Measured) and observation.kv_pool.value > 0:
-        cut |= np.nan_to_num(demand.values, nan=0.0) >= SATURATED * observation.kv_pool.value
+        cut = demand.values >= SATURATED * observation.kv_pool.value
     preempted = aligned(observation.preemptions, demand)
-    return cut if preempted is None else cut | (np.nan_to_num(preempted, nan=0.0) > 0)
+    return cut if preempted is None else cut | (preempted > 0)
 
 
 def censoring_hold(observation: Observation, cut: NDArray[np.bool_] | None) -> Finding | None:
@@ -62,25 +64,29 @@ def aligned(history: History, onto: BlockSeries) -> NDArray[np.float64] | None:
     """Another history on the blocks of `onto`, NaN where unknown or absurd; None unless the blocks are alike."""
     if not isinstance(history, BlockSeries) or history.block != onto.block:
         return None
-    out = np.full(len(onto.values), np.nan)
-    offset = (history.start - onto.start) // onto.block
-    begin, end = max(0, offset), min(len(out), offset + len(history.values))
-    if end > begin:
-        out[begin:end] = history.values[begin - offset : end - offset]
-    out[~np.isfinite(out) | (out < 0)] = np.nan
-    return out
+    if (history.start, len(history.values)) == (onto.start, len(onto.values)):
+        values = history.values
+    else:
+        values = np.full(len(onto.values), np.nan)
+        offset = (history.start - onto.start) // onto.block
+        begin, end = max(0, offset), min(len(values), offset + len(history.values))
+        if end > begin:
+            values[begin:end] = history.values[begin - offset : end - offset]
+    return np.where(np.isfinite(values) & (values >= 0), values, np.nan)
 
 
 def _filled(history: History, onto: BlockSeries) -> NDArray[np.float64]:
     values = aligned(history, onto)
-    return np.zeros(len(onto.values)) if values is None else np.nan_to_num(values, nan=0.0)
+    return np.zeros(len(onto.values)) if values is None else np.where(np.isnan(values), 0.0, values)
 
 
 def _lasting(queued: NDArray[np.bool_], block: int) -> NDArray[np.bool_]:
     """Blocks inside a run of queued blocks that lasts."""
+    out = np.zeros_like(queued)
+    if not queued.any():
+        return out
     least = max(2, -(-_LASTING_SECONDS // block))
     edges = np.flatnonzero(np.diff(np.r_[False, queued, False].astype(np.int8)))
-    out = np.zeros_like(queued)
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         out[begin:end] = end - begin >= least
     return out

@@ -75,17 +75,17 @@ def weigh(world: World, now: datetime) -> Evidence:
     engine_seen = isinstance(observation.kv_demand, BlockSeries)
     device_seen = isinstance(observation.fb_used, BlockSeries)
     preallocates = reserves_memory(workload, observation)
+    enough = _has_enough_history(_main(observation))
     holds = [
         *_identity(workload),
         *_gaps(world, now, engine_seen=_engine_tells(observation)),
-        *_history(observation),
+        *(() if enough else _history(observation)),
     ]
     memory = list(_memory_holds(workload, engine_seen=engine_seen, preallocates=preallocates))
     if not engine_seen and not device_seen:
         return Evidence(Tier.T0, _distinct(holds), _distinct(memory))
     if not engine_seen:
         return Evidence(Tier.T1 if preallocates else Tier.T2, _distinct(holds), _distinct(memory))
-    enough = _has_enough_history(_main(observation))
     return Evidence(Tier.T4 if enough else Tier.T3, _distinct(holds), _distinct(memory))
 
 
@@ -239,24 +239,25 @@ def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Ite
         (Signal.PROMPT_RATE, observation.prompt_rate), (Signal.GENERATION_RATE, observation.generation_rate),
     )  # fmt: skip
     for signal, history in engine if engine_seen else ((Signal.FB_USED, observation.fb_used),):
-        if isinstance(history, BlockSeries) and history.known().any():
-            end = int(history.times()[history.known()][-1]) + history.block
-            if now.timestamp() - end > _ENDED.total_seconds():
-                yield _gap(Missing(signal, MissingReason.STALE))
+        end = history.known_until() if isinstance(history, BlockSeries) else None
+        if end is not None and now.timestamp() - end > _ENDED.total_seconds():
+            yield _gap(Missing(signal, MissingReason.STALE))
 
 
 def _contradictions(observation: Observation) -> Iterator[Finding]:
     """What cannot be at once in more than a tenth of the time: sequences without KV, work without memory."""
     running, used = observation.running, observation.fb_used
-    if isinstance(used, BlockSeries):
+    if isinstance(used, BlockSeries) and (used.values < _CONTEXT).any():
         activity = aligned(observation.gpu_activity, used)
         if activity is not None and _often(used.values < _CONTEXT, activity > DEVICE_BUSY, used.values, activity):
             yield found(Code.SOURCES_DISAGREE, signal=Signal.FB_USED.value, detail="the device works without memory")
     if not isinstance(running, BlockSeries):
         return
-    demand = aligned(observation.kv_demand, running)
+    demand = aligned(observation.kv_demand, running) if _is_ever_zero(observation.kv_demand) else None
     if demand is not None and _often(demand == 0, running.values > 0, demand, running.values):
         yield found(Code.SOURCES_DISAGREE, signal=Signal.KV_USAGE.value, detail="requests run without any")
+    if not _is_ever_zero(running):
+        return
     requests, activity = aligned(observation.requests, running), aligned(observation.gpu_activity, running)
     if requests is not None and activity is not None:
         silent = (running.values == 0) & (requests == 0)
@@ -264,9 +265,16 @@ def _contradictions(observation: Observation) -> Iterator[Finding]:
             yield found(Code.SOURCES_DISAGREE, signal=Signal.RUNNING.value, detail="the device works without requests")
 
 
+def _is_ever_zero(history: History) -> bool:
+    return isinstance(history, BlockSeries) and not history.values.all()
+
+
 def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.float64]) -> bool:
+    both = one & other
+    if not both.any():
+        return False
     known = np.logical_and.reduce([np.isfinite(each) for each in figures])
-    return bool(known.any() and float((one & other)[known].mean()) > 1 - LEAST_COVERAGE)
+    return bool(known.any() and float(both[known].mean()) > 1 - LEAST_COVERAGE)
 
 
 def _essential(world: World, *, engine_seen: bool) -> frozenset[Signal]:
@@ -311,10 +319,10 @@ def _known_hours(history: History) -> float:
 
 def _days(series: BlockSeries) -> tuple[int, int]:
     """Business days and weekend days (UTC) of which at least half is known."""
-    days = series.times()[series.known()] // 86_400
-    numbers, blocks = np.unique(days, return_counts=True)
-    counted = numbers[blocks * series.block >= _DAY_HOURS * 3600]
-    weekend = int(((counted + 3) % 7 >= 5).sum())  # day 0 was a Thursday
+    days = series.times() // 86_400
+    blocks = np.bincount((days - days[:1])[series.known()])
+    counted = np.flatnonzero(blocks * series.block >= _DAY_HOURS * 3600) + days[:1]
+    weekend = int(np.count_nonzero((counted + 3) % 7 >= 5))  # day 0 was a Thursday
     return len(counted) - weekend, weekend
 
 
@@ -328,7 +336,7 @@ def _has_enough_history(history: History) -> bool:
 
 def _history(observation: Observation) -> Iterator[Finding]:
     main = _main(observation)
-    if isinstance(main, BlockSeries) and not _has_enough_history(main):
+    if isinstance(main, BlockSeries):
         span = timedelta(hours=_known_hours(main))
         yield found(Code.HISTORY_TOO_SHORT, span=span, needed=timedelta(hours=_LEAST_HOURS))
 

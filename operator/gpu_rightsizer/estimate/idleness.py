@@ -37,28 +37,31 @@ def idleness(world: World, now: datetime) -> Idleness:
         return Idleness(IdleState.UNKNOWN, None, None)
     busy = (requests.values > 0) | (batch > 0)
     known = requests.known() & np.isfinite(batch)
-    share = float((~busy & known).sum() / known.sum()) if known.any() else None
+    blocks = int(np.count_nonzero(known))
+    share = int(np.count_nonzero(known & ~busy)) / blocks if blocks else None
     if observation.attribution.pods_seen < observation.attribution.pods_expected:
         return Idleness(IdleState.BUSY if _recent(busy, requests, rules.idle_after) else IdleState.UNKNOWN, None, share)
-    return _state(world, requests, busy, known, now)
+    if _recent(busy, requests, rules.idle_after):
+        idle_for = timedelta(seconds=_quiet_blocks(busy, known) * requests.block)
+        return Idleness(IdleState.BUSY, idle_for, share, _wakes_per_day(busy, requests))
+    return _quiet(world, requests, busy, known, share, now)
 
 
-def _state(
+def _quiet(  # noqa: PLR0917 - the stages of one computation, each used once
     world: World,
     requests: BlockSeries,
     busy: NDArray[np.bool_],
     known: NDArray[np.bool_],
+    share: float | None,
     now: datetime,
 ) -> Idleness:
+    """Without recent work: idle, if enough is known and nothing contradicts it."""
     rules = world.workload.scale_to_zero
-    share = float((~busy & known).sum() / known.sum()) if known.any() else None
     quiet_blocks = _quiet_blocks(busy, known)
     idle_for = timedelta(seconds=quiet_blocks * requests.block)
-    if _recent(busy, requests, rules.idle_after):
-        return Idleness(IdleState.BUSY, idle_for, share, _wakes_per_day(busy, requests))
-    window = _window(requests, rules.idle_after)
-    covered = len(window) > 0 and len(window) * requests.block >= rules.idle_after.total_seconds() * LEAST_COVERAGE
-    complete = covered and float(known[window].mean()) >= LEAST_COVERAGE
+    late = known[_window(requests, rules.idle_after)]
+    covered = late.size > 0 and late.size * requests.block >= rules.idle_after.total_seconds() * LEAST_COVERAGE
+    complete = covered and float(late.mean()) >= LEAST_COVERAGE
     age = now.timestamp() - (requests.start + requests.block * len(requests.values))
     fresh = age <= max(2 * requests.block, 3600)
     quiet = not _device_works(world, requests, quiet_blocks)
@@ -66,9 +69,10 @@ def _state(
     return Idleness(state, idle_for if state is IdleState.IDLE else None, share, _wakes_per_day(busy, requests))
 
 
-def _window(series: BlockSeries, idle_after: timedelta) -> NDArray[np.intp]:
+def _window(series: BlockSeries, idle_after: timedelta) -> slice:
+    """The blocks of the last `idle_after`."""
     count = min(len(series.values), -(-int(idle_after.total_seconds()) // series.block))
-    return np.arange(len(series.values) - count, len(series.values))
+    return slice(len(series.values) - count, None)
 
 
 def _recent(busy: NDArray[np.bool_], series: BlockSeries, idle_after: timedelta) -> bool:
@@ -77,6 +81,8 @@ def _recent(busy: NDArray[np.bool_], series: BlockSeries, idle_after: timedelta)
 
 def _quiet_blocks(busy: NDArray[np.bool_], known: NDArray[np.bool_]) -> int:
     """The longest stretch up to now without work that is known well enough: no one knows what went on before."""
+    if busy[-1:].any():
+        return 0
     worked = np.flatnonzero(busy)
     stretch = known[int(worked[-1]) + 1 if worked.size else 0 :][::-1]
     share = np.cumsum(stretch) / np.arange(1, len(stretch) + 1)
@@ -91,12 +97,12 @@ def _device_works(world: World, requests: BlockSeries, quiet_blocks: int) -> boo
     if activity is None or not late:
         return False
     needed = min(_WORK_BLOCKS, late)
-    working = np.nan_to_num(activity[-late:], nan=0.0) > DEVICE_BUSY
+    working = activity[-late:] > DEVICE_BUSY
     runs = np.convolve(working.astype(int), np.ones(needed, dtype=int))
     return bool(runs.max(initial=0) >= needed)
 
 
 def _wakes_per_day(busy: NDArray[np.bool_], series: BlockSeries) -> float:
     """How often work came back after a block without any."""
-    wakes = int((busy[1:] & ~busy[:-1]).sum())
+    wakes = int(np.count_nonzero(busy[1:] & ~busy[:-1]))
     return wakes / max(len(busy) * series.block / 86_400, 1.0)

@@ -34,6 +34,8 @@ from gpu_rightsizer.estimate.tail import Peaks, fit_tails
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.world import World
 
@@ -46,8 +48,9 @@ def estimate(worlds: Sequence[World], now: datetime) -> list[Need]:
     evidence = promote([weigh(w, now) for w in worlds], [w.observation for w in worlds])
     hazards = [incidents.hazard(w.workload, _days(w.observation.span), now) for w in worlds]
     loads = [load(w.observation) for w in worlds]
-    tails = _tails(worlds, hazards, loads)
-    parts = [_Parts(*p) for p in zip(evidence, hazards, loads, tails, strict=True)]
+    censored = [censored_blocks(w.observation) for w in worlds]
+    tails = _tails(worlds, hazards, loads, censored)
+    parts = [_Parts(*p) for p in zip(evidence, hazards, loads, censored, tails, strict=True)]
     return [_need(world, now, part) for world, part in zip(worlds, parts, strict=True)]
 
 
@@ -58,13 +61,14 @@ class _Parts:
     evidence: Evidence
     hazard: Hazard
     load: Load | Missing
+    censored: NDArray[np.bool_] | None
     tail: DemandTail | Missing
 
 
 def _need(world: World, now: datetime, parts: _Parts) -> Need:
     memory, ledger = _memory(world, parts.tail)
-    censored = censoring_hold(world.observation, censored_blocks(world.observation))
-    shrink = (*parts.evidence.shrink_holds, *(() if censored is None else (censored,)))
+    hold = censoring_hold(world.observation, parts.censored)
+    shrink = (*parts.evidence.shrink_holds, *(() if hold is None else (hold,)))
     return Need(
         tier=parts.evidence.tier,
         memory=memory,
@@ -102,21 +106,26 @@ def _memory(world: World, tail: DemandTail | Missing) -> tuple[MemoryNeed, Overh
     return need, ledger
 
 
-def _tails(worlds: Sequence[World], hazards: list[Hazard], loads: list[Load | Missing]) -> list[DemandTail | Missing]:
+def _tails(
+    worlds: Sequence[World],
+    hazards: list[Hazard],
+    loads: list[Load | Missing],
+    censored: list[NDArray[np.bool_] | None],
+) -> list[DemandTail | Missing]:
     """The tail of KV demand, or of framebuffer use where the engine does not preallocate."""
-    peaks = [_peaks(w, h, work) for w, h, work in zip(worlds, hazards, loads, strict=True)]
+    peaks = [_peaks(*each) for each in zip(worlds, hazards, loads, censored, strict=True)]
     fitted = iter(fit_tails([p for p in peaks if isinstance(p, Peaks)]))
     return [next(fitted) if isinstance(p, Peaks) else p for p in peaks]
 
 
-def _peaks(world: World, hazard: Hazard, work: Load | Missing) -> Peaks | Missing:
+def _peaks(world: World, hazard: Hazard, work: Load | Missing, censored: NDArray[np.bool_] | None) -> Peaks | Missing:
     workload, observation = world.workload, world.observation
     if isinstance(workload.engine, Missing):
         return workload.engine
     demand = observation.kv_demand if workload.engine.preallocates else observation.fb_used
     if isinstance(demand, Missing):
         return demand
-    if not np.any(demand.known() & (demand.values >= 0)):
+    if not demand.peak() >= 0:
         return Missing(Signal.KV_DEMAND, MissingReason.INVALID)
     past = incidents.past_exceedances(hazard, demand)
     if not workload.engine.preallocates:
@@ -124,7 +133,7 @@ def _peaks(world: World, hazard: Hazard, work: Load | Missing) -> Peaks | Missin
     per_request = work.kv_tokens_per_request if isinstance(work, Load) else 0.0
     kept_up = without_backlog(demand, observation, work, workload.objective)
     seen = _unseen_corrected(kept_up, observation, work)
-    return Peaks(seen, censored_blocks(observation), per_request, past, _cap(world))
+    return Peaks(seen, censored, per_request, past, _cap(world))
 
 
 def _unseen_corrected(demand: BlockSeries, observation: Observation, work: Load | Missing) -> BlockSeries:
@@ -159,9 +168,15 @@ def _demand_note(world: World, tail: DemandTail | Missing) -> tuple[Finding, ...
     demand = world.observation.kv_demand if engine.preallocates else world.observation.fb_used
     if isinstance(demand, Missing):
         return ()
-    when = datetime.fromtimestamp(int(demand.times()[np.nanargmax(demand.values)]), UTC)
+    when = datetime.fromtimestamp(demand.start + demand.block * _largest(demand.values), UTC)
     fact = {"tokens": tail.peak} if engine.preallocates else {"bytes": tail.peak}
     return (found(Code.DEMAND_PEAK, **fact, time=when),)
+
+
+def _largest(values: NDArray[np.float64]) -> int:
+    """The index of the largest value, unknown ones aside."""
+    at = int(np.argmax(values))  # of the first NaN, if there is one
+    return int(np.nanargmax(values)) if math.isnan(values[at]) else at
 
 
 def _revision_note(world: World, now: datetime) -> tuple[Finding, ...]:

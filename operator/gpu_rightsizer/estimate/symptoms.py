@@ -52,10 +52,12 @@ def _queue(observation: Observation) -> Iterator[Finding]:
     waiting, running = observation.waiting, observation.running
     if not isinstance(waiting, BlockSeries) or not isinstance(running, BlockSeries):
         return
+    recent = slice(-max(1, _RECENT_SECONDS // waiting.block), None)
+    if not (waiting.values[recent] >= _QUEUE_REQUESTS).any():
+        return
     batch = aligned(running, waiting)
     if batch is None:
         return
-    recent = slice(-max(1, _RECENT_SECONDS // waiting.block), None)
     busy = batch[recent] > 0
     queued = waiting.values[recent] >= np.maximum(_QUEUE_REQUESTS, _QUEUE_LEAST * batch[recent])
     share = float((queued & busy).sum() / busy.sum()) if busy.any() else 0.0
@@ -84,16 +86,16 @@ def _missed(
     observation: Observation, history: History, name: str, limit: float, objective: Objective
 ) -> Iterator[Finding]:
     """Blocks with at least 20 finished requests whose p95 is over the objective, more often than it allows."""
-    if not isinstance(history, BlockSeries):
+    if not isinstance(history, BlockSeries) or not (history.values > limit).any():
         return
     judged = history.known()
     requests = aligned(observation.requests, history)
     if requests is not None:
-        judged = judged & (np.nan_to_num(requests, nan=0.0) >= _JUDGED_REQUESTS)
-    count = int(judged.sum())
+        judged = judged & (requests >= _JUDGED_REQUESTS)
+    count = int(np.count_nonzero(judged))
     if count < _FEW_BLOCKS:
         return
-    late = float((history.values[judged] > limit).mean())
+    late = int(np.count_nonzero(history.values[judged] > limit)) / count
     allowed = 1 - objective.attainment
     if late > allowed and (count >= _JUDGED_BLOCKS or late >= _MOST_OF_FEW):
         observed = float(np.quantile(history.values[judged], objective.attainment))

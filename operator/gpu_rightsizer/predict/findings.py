@@ -1,32 +1,121 @@
-"""What rules out a workload on a shape, from the arrays: one finding each, with its figures."""
+"""What rules out workloads on shapes, as arrays of codes; the findings with their figures where somebody looks."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from gpu_rightsizer.domain.decision import Binding, Prediction
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.models import WeightDtype
+from gpu_rightsizer.domain.options import mask
 from gpu_rightsizer.domain.readings import Missing
 from gpu_rightsizer.predict.precision import REFUSED, SLOWER
 from gpu_rightsizer.predict.queue import STABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.domain.world import World
     from gpu_rightsizer.predict.physics import Outlook
     from gpu_rightsizer.predict.shapes import Shapes
+    from gpu_rightsizer.predict.work import Row
 
 OVERLOAD_BUDGET = 0.01  # probability over the horizon that a move may add to overload, at least
 OVERLOAD_AFTER_SYMPTOMS = 0.1  # in all, where the present class fails already and is no measure
 _CONTEXT_STEP = 1024
 _CONTEXT_ROOM = 2.0  # a shorter limit must leave twice the largest demand ever seen for one request
+_IN_ORDER = (
+    Code.PRECISION_UNSUPPORTED,
+    Code.MEMORY_TOO_SMALL,
+    Code.CONTEXT_TOO_LONG,
+    Code.OVERLOADED,
+    Code.TPOT_TOO_SLOW,
+    Code.TTFT_TOO_SLOW,
+)
+_SCREENED: Final = {code: mask([code]) for code in _IN_ORDER}  # as they are told
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Screening:
+    """Arrays of shape (rows, shapes): bits of the codes that rule a shape out, and the shorter context that lets in.
+
+    `context` is a limit in tokens (0: none is needed, or none would help).
+    """
+
+    codes: NDArray[np.int64]
+    context: NDArray[np.int64]
+
+
+def screened(outlook: Outlook, rows: Sequence[Row], worlds: Sequence[World], needs: Sequence[Need]) -> Screening:
+    """Every shape of every row. The present one is judged by what it does, not by what a model says of it."""
+    about = [worlds[row.world].workload for row in rows]
+    context = _shorter_contexts(outlook, about)
+    known = np.array([not isinstance(each.model, Missing) for each in about], dtype=bool)[:, None]
+    tpot, ttft = (_column([getattr(each.objective, name) for each in about]) for name in ("tpot_p95", "ttft_p95"))
+    out = (
+        (outlook.precision == REFUSED) & known,
+        outlook.need > outlook.available,
+        _context_too_long(outlook) & (context == 0),
+        _overloaded(outlook, about, [needs[row.world] for row in rows]),
+        outlook.tpot_bound > tpot,
+        np.isfinite(outlook.ttft_bound) & (outlook.ttft_bound > ttft),
+    )
+    codes = np.zeros(outlook.need.shape, dtype=np.int64)
+    for bit, which in zip(_SCREENED.values(), out, strict=True):
+        codes |= which * np.int64(bit)
+    for index, (row, shape) in enumerate(zip(rows, outlook.here.tolist(), strict=True)):
+        if shape >= 0:
+            symptoms = _symptoms(outlook, (index, shape), worlds[row.world], needs[row.world])
+            codes[index, shape] = mask(each.code for each in symptoms)
+            context[index, shape] = 0
+    return Screening(codes, context)
+
+
+def _column(values: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)[:, None]
+
+
+def _context_too_long(outlook: Outlook) -> NDArray[np.bool_]:
+    """An engine refuses to start when its longest request does not fit the pool."""
+    return np.asarray((outlook.longest > outlook.capacity) & (outlook.capacity > 0))
+
+
+def _shorter_contexts(outlook: Outlook, about: Sequence[Workload]) -> NDArray[np.int64]:
+    """A limit the user never set, cut to what fits, where no request seen can have been half as long.
+
+    All KV in use at once bounds any single request: the peak demand is an upper bound of the longest one.
+    """
+    ours = [each.engine is EngineType.VLLM and "max_model_len" not in each.settings.explicit for each in about]
+    wanted = _context_too_long(outlook) & np.array(ours, dtype=bool)[:, None]
+    fits = np.where(wanted, outlook.capacity, 0.0) // _CONTEXT_STEP * _CONTEXT_STEP
+    enough = wanted & (fits > 0) & (_CONTEXT_ROOM * outlook.demand <= fits)
+    return np.where(enough, fits, 0.0).astype(np.int64)
+
+
+def _overloaded(outlook: Outlook, about: Sequence[Workload], needs: Sequence[Need]) -> NDArray[np.bool_]:
+    """Unstable at the peak, or too likely to become so; where no engine tells, beyond what the device can do."""
+    use = outlook.flow.utilisation
+    unstable = (use > STABLE) & (outlook.need <= outlook.available)
+    risky = (use <= STABLE) & (outlook.overload > _most_overload(outlook, about, needs))
+    return np.where(np.isnan(use), outlook.device_use > 1.0, unstable | risky)
+
+
+def _most_overload(outlook: Outlook, about: Sequence[Workload], needs: Sequence[Need]) -> NDArray[np.float64]:
+    """The probability allowed: beyond now and the budget; where it fails now, no more than a fixed limit. A column."""
+    at = np.maximum(outlook.here, 0)
+    now = np.where(outlook.here >= 0, outlook.overload[np.arange(len(at)), at], 0.0)
+    limit = np.nan_to_num(now, nan=0.0) + [max(OVERLOAD_BUDGET, each.objective.max_oom_risk) for each in about]
+    fails = np.array([bool(each.symptoms) for each in needs], dtype=bool)
+    return np.asarray(np.where(fails, np.minimum(limit, OVERLOAD_AFTER_SYMPTOMS), limit)[:, None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,142 +125,80 @@ class Judgement:
     prediction: Prediction
     failures: tuple[Finding, ...]
     notes: tuple[Finding, ...]
-    engine_args: tuple[tuple[str, str], ...] = ()
+    engine_args: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """Reads one part of the fleet's arrays."""
+    """Words one entry of the fleet's arrays: `at` is its row and shape."""
 
     outlook: Outlook
+    screening: Screening
     shapes: Shapes
+    figures: NDArray[np.float64]
+    binding: NDArray[np.intp]
 
-    def judge(self, row: int, shape: int, world: World, need: Need) -> Judgement:
+    @staticmethod
+    def of(outlook: Outlook, screening: Screening, shapes: Shapes) -> Judge:
+        """With the figures of each entry side by side."""
+        return Judge(outlook, screening, shapes, _figures(outlook), _binding(outlook))
+
+    def judge(self, at: tuple[int, int], world: World, need: Need) -> Judgement:
         """The prediction, what rules the shape out, and the shorter context that would let it in."""
-        at = (row, shape)
-        if shape == self.outlook.here[row]:
-            failures = tuple(_symptoms(self, at, world, need))
-            return Judgement(self._prediction(at), failures, tuple(self._slower(at, world)))
-        args = self._shorter_context(at, world)
-        notes = [*self._slower(at, world), *(self._context(at) if args else ())]
-        failures = (
-            *self._precision(at, world.workload),
-            *self._memory(at),
-            *(() if args else self._context(at)),
-            *self._load(at, world, need),
-            *self._latency(at, world),
-        )
-        return Judgement(self._prediction(at), failures, tuple(notes), args)
+        slower = self.outlook.precision[at] == SLOWER and not isinstance(world.workload.model, Missing)
+        notes = (self._word(Code.PRECISION_SLOWER, at, world),) if slower else ()
+        if at[1] == self.outlook.here[at[0]]:
+            return Judgement(self._prediction(at), tuple(_symptoms(self.outlook, at, world, need)), notes, {})
+        codes, context = int(self.screening.codes[at]), int(self.screening.context[at])
+        failures = tuple(self._word(code, at, world) for code, bit in _SCREENED.items() if codes & bit)
+        if not context:
+            return Judgement(self._prediction(at), failures, notes, {})
+        notes = (*notes, self._word(Code.CONTEXT_TOO_LONG, at, world))
+        return Judgement(self._prediction(at), failures, notes, {"--max-model-len": str(context)})
 
     def _prediction(self, at: tuple[int, int]) -> Prediction:
-        o = self.outlook
+        figures: list[float] = self.figures[at].tolist()
+        known = [None if math.isnan(each) else each for each in figures] if any(map(math.isnan, figures)) else figures
+        available, need, *others = known
+        capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss = others
         return Prediction(
-            memory_available=_whole(o.available[at]),
-            memory_need=_whole(o.need[at]),
-            kv_capacity_tokens=_known(o.capacity[at]),
-            kv_demand_tokens=_known(o.demand[at]) if math.isfinite(o.capacity[at]) else None,
-            tpot=_known(o.flow.tpot[at]),
-            tpot_bound=_known(o.tpot_bound[at]),
-            ttft=_known(o.flow.ttft[at]),
-            ttft_bound=_known(o.ttft_bound[at]),
-            oom_probability=_known(o.out_of_memory[at]),
-            overload_probability=_known(o.overload[at]),
-            slo_miss_probability=_known(o.slo_miss[at]),
-            binding=self.binding(at),
-            measured_accelerator=bool(self.shapes.hardware.measured[0, at[1]]),
-        )
+            None if available is None else int(available), None if need is None else int(need),
+            capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss,
+            _RESOURCES[self.binding[at]], bool(self.shapes.hardware.measured[0, at[1]]),
+        )  # fmt: skip
 
-    def binding(self, at: tuple[int, int]) -> Binding | None:
-        """What runs out first: memory, steps (bandwidth) or prompts and the queue (compute)."""
-        o = self.outlook
-        uses = {
-            Binding.MEMORY: float(o.need[at] / o.available[at]),
-            Binding.BANDWIDTH: float(o.flow.utilisation[at]),
-            Binding.COMPUTE: float(o.flow.prefill_share[at]),
-        }
-        if math.isnan(uses[Binding.BANDWIDTH]):
-            uses[Binding.BANDWIDTH] = float(o.device_use[at])
-        known = {resource: use for resource, use in uses.items() if not math.isnan(use)}
-        return max(known, key=lambda resource: known[resource]) if known else None
+    def _word(self, code: Code, at: tuple[int, int], world: World) -> Finding:
+        """The figures of one code that was screened there."""
+        o, objective = self.outlook, world.workload.objective
+        match code:
+            case Code.PRECISION_UNSUPPORTED | Code.PRECISION_SLOWER:
+                return found(code, accelerator=self.shapes.known[at[1]].key, dtype=_dtype(world.workload))
+            case Code.MEMORY_TOO_SMALL:
+                return found(code, need=float(o.need[at]), available=float(o.available[at]))
+            case Code.CONTEXT_TOO_LONG:
+                return found(code, context=float(o.longest[at[0], 0]), capacity=float(o.capacity[at]))
+            case Code.TPOT_TOO_SLOW:
+                return found(code, tpot=float(o.tpot_bound[at]), limit=objective.tpot_p95)
+            case Code.TTFT_TOO_SLOW:
+                return found(code, ttft=float(o.ttft_bound[at]), limit=objective.ttft_p95)
+            case _:
+                return self._overload(at)
 
-    def _precision(self, at: tuple[int, int], workload: Workload) -> Iterator[Finding]:
-        if self.outlook.precision[at] == REFUSED and not isinstance(workload.model, Missing):
-            yield found(Code.PRECISION_UNSUPPORTED, accelerator=self._accelerator(at), dtype=_dtype(workload))
-
-    def _slower(self, at: tuple[int, int], world: World) -> Iterator[Finding]:
-        if self.outlook.precision[at] == SLOWER and not isinstance(world.workload.model, Missing):
-            yield found(Code.PRECISION_SLOWER, accelerator=self._accelerator(at), dtype=_dtype(world.workload))
-
-    def _accelerator(self, at: tuple[int, int]) -> str:
-        return self.shapes.known[at[1]].key
-
-    def _memory(self, at: tuple[int, int]) -> Iterator[Finding]:
-        need, available = self.outlook.need[at], self.outlook.available[at]
-        if need > available:
-            yield found(Code.MEMORY_TOO_SMALL, need=float(need), available=float(available))
-
-    def _context(self, at: tuple[int, int]) -> Iterator[Finding]:
-        """An engine refuses to start when its longest request does not fit the pool."""
-        longest, capacity = self.outlook.longest[at[0], 0], self.outlook.capacity[at]
-        if longest > capacity > 0:
-            yield found(Code.CONTEXT_TOO_LONG, context=float(longest), capacity=float(capacity))
-
-    def _shorter_context(self, at: tuple[int, int], world: World) -> tuple[tuple[str, str], ...]:
-        """A limit the user never set, cut to what fits, where no request seen can have been half as long.
-
-        All KV in use at once bounds any single request: the peak demand is an upper bound of the longest one.
-        """
-        settings, engine = world.workload.settings, world.workload.engine
-        longest, capacity = self.outlook.longest[at[0], 0], self.outlook.capacity[at]
-        theirs = "max_model_len" in settings.explicit or engine is not EngineType.VLLM
-        if theirs or not longest > capacity > 0:
-            return ()
-        fits = int(capacity // _CONTEXT_STEP * _CONTEXT_STEP)
-        demand = self.outlook.demand[at]
-        if not (fits > 0 and _CONTEXT_ROOM * demand <= fits):
-            return ()
-        return (("--max-model-len", str(fits)),)
-
-    def _load(self, at: tuple[int, int], world: World, need: Need) -> Iterator[Finding]:
-        """Unstable at the peak, or too likely to become so."""
+    def _overload(self, at: tuple[int, int]) -> Finding:
         o = self.outlook
         use, rate = o.flow.utilisation[at], o.rate[at[0], 0]
         if math.isnan(use):
-            yield from self._device(at)
-        elif use > STABLE and o.need[at] <= o.available[at]:
-            yield found(Code.OVERLOADED, demand=float(rate), capacity=float(rate / use * STABLE))
-        elif use <= STABLE and self._is_risky(at, world, need):
-            facts = {"demand": float(o.demand[at]), "capacity": float(o.capacity[at])}
-            known = facts if all(map(math.isfinite, facts.values())) else {}
-            yield found(Code.OVERLOADED, **known, probability=float(o.overload[at]))
-
-    def _is_risky(self, at: tuple[int, int], world: World, need: Need) -> bool:
-        """Too likely to become unstable: beyond now and the budget; where it fails now, beyond a fixed limit."""
-        here, there = self.outlook.here[at[0]], self.outlook.overload[at]
-        if math.isnan(there):
-            return False
-        now = self.outlook.overload[at[0], here] if here >= 0 else 0.0
-        budget = max(OVERLOAD_BUDGET, world.workload.objective.max_oom_risk)
-        limit = (0.0 if math.isnan(now) else now) + budget
-        return bool(there > (min(limit, OVERLOAD_AFTER_SYMPTOMS) if need.symptoms else limit))
-
-    def _device(self, at: tuple[int, int]) -> Iterator[Finding]:
-        use = self.outlook.device_use[at]
-        if use > 1.0:
-            yield found(Code.OVERLOADED, demand=float(use), capacity=1.0)
-
-    def _latency(self, at: tuple[int, int], world: World) -> Iterator[Finding]:
-        tpot, ttft = self.outlook.tpot_bound[at], self.outlook.ttft_bound[at]
-        objective = world.workload.objective
-        if tpot > objective.tpot_p95:
-            yield found(Code.TPOT_TOO_SLOW, tpot=float(tpot), limit=objective.tpot_p95)
-        if math.isfinite(ttft) and ttft > objective.ttft_p95:
-            yield found(Code.TTFT_TOO_SLOW, ttft=float(ttft), limit=objective.ttft_p95)
+            return found(Code.OVERLOADED, demand=float(o.device_use[at]), capacity=1.0)
+        if use > STABLE:
+            return found(Code.OVERLOADED, demand=float(rate), capacity=float(rate / use * STABLE))
+        facts = {"demand": float(o.demand[at]), "capacity": float(o.capacity[at])}
+        known = facts if all(map(math.isfinite, facts.values())) else {}
+        return found(Code.OVERLOADED, **known, probability=float(o.overload[at]))
 
 
-def _symptoms(judge: Judge, at: tuple[int, int], world: World, need: Need) -> Iterator[Finding]:
-    """The present class is judged by what it does, not by what a model says of it."""
-    o, objective = judge.outlook, world.workload.objective
+def _symptoms(outlook: Outlook, at: tuple[int, int], world: World, need: Need) -> Iterator[Finding]:
+    """What the symptoms say of the present class."""
+    o, objective = outlook, world.workload.objective
     for symptom in need.symptoms:
         facts = dict(symptom.facts)
         match symptom.code:
@@ -188,16 +215,31 @@ def _symptoms(judge: Judge, at: tuple[int, int], world: World, need: Need) -> It
                 pass
 
 
+def _figures(o: Outlook) -> NDArray[np.float64]:
+    """Of shape (rows, shapes, 11): the fields of a `Prediction` that are numbers, in their order; NaN is unknown."""
+    demand = np.where(np.isfinite(o.capacity), o.demand, np.nan)
+    fields = (
+        *(o.available, o.need, o.capacity, demand, o.flow.tpot, o.tpot_bound, o.flow.ttft, o.ttft_bound),
+        *(o.out_of_memory, o.overload, o.slo_miss),
+    )
+    figures = np.stack(np.broadcast_arrays(*fields), axis=-1)
+    return np.where(np.isfinite(figures), figures, np.nan)
+
+
+_RESOURCES: Final = (Binding.MEMORY, Binding.BANDWIDTH, Binding.COMPUTE, None)
+
+
+def _binding(o: Outlook) -> NDArray[np.intp]:
+    """What runs out first: memory, steps (bandwidth) or prompts and the queue (compute); an index of `_RESOURCES`."""
+    steps = np.where(np.isnan(o.flow.utilisation), o.device_use, o.flow.utilisation)
+    uses = np.stack(np.broadcast_arrays(o.need / o.available, steps, o.flow.prefill_share))
+    unknown = np.isnan(uses)
+    first = np.argmax(np.where(unknown, -np.inf, uses), axis=0)
+    return np.where(unknown.all(axis=0), len(_RESOURCES) - 1, first)
+
+
 def _dtype(workload: Workload) -> str:
     told = workload.settings.weight_dtype
     if told is None and not isinstance(workload.model, Missing):
         told = workload.model.default_dtype
     return (told or WeightDtype.BFLOAT16).value
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _whole(value: float) -> int | None:
-    return int(value) if math.isfinite(value) else None

@@ -141,15 +141,12 @@ def _column(values: Sequence[float]) -> NDArray[np.float64]:
 
 def _visible(fleet: _Fleet) -> NDArray[np.float64]:
     """What CUDA sees: as measured on the accelerator it runs on now, else the driver's total less what is kept."""
-    visible = np.repeat(visible_memory(fleet.hardware), len(fleet.rows), axis=0)
-    for i, row in enumerate(fleet.rows):
-        world = fleet.worlds[row.world]
-        total, placement = device_total(world.observation), world.workload.placement
-        if total is not None and not isinstance(placement, Missing):
-            for j, shape in enumerate(fleet.shapes.known):
-                if (shape.key, shape.memory) == (placement.accelerator.key, placement.accelerator_memory):
-                    visible[i, j] = total
-    return visible
+    totals = [device_total(fleet.worlds[row.world].observation) for row in fleet.rows]
+    told = (fleet.here >= 0) & np.array([total is not None for total in totals], dtype=bool)
+    kinds = {(shape.key, shape.memory): index for index, shape in enumerate(fleet.shapes.known)}
+    kind = np.array([kinds[shape.key, shape.memory] for shape in fleet.shapes.known], dtype=np.intp)
+    same = told[:, None] & (kind == kind[np.maximum(fleet.here, 0)][:, None])
+    return np.where(same, _column([total or np.nan for total in totals]), visible_memory(fleet.hardware))
 
 
 def _overheads(fleet: _Fleet) -> Overheads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,8 +100,18 @@ def busy_tpot(world: World) -> tuple[float, float]:
     known = tpot.known() & rate.known() & (rate.values > 0) & (tpot.values > 0)
     if not known.any():
         return np.nan, np.nan
-    busy = known & (rate.values >= np.quantile(rate.values[known], _BUSY_SHARE))
-    return float(np.median(tpot.values[busy])), float(np.median(rate.values[busy]))
+    rates, times = rate.values[known], tpot.values[known]
+    busy = rates >= _quantile(np.sort(rates), _BUSY_SHARE)
+    return _quantile(np.sort(times[busy]), 0.5), _quantile(np.sort(rates[busy]), 0.5)
+
+
+def _quantile(ordered: NDArray[np.float64], share: float) -> float:
+    """Linear between the two nearest, as `np.quantile`, which is ten times slower on an array of some hundred."""
+    at = share * (len(ordered) - 1)
+    low = math.floor(at)
+    below, above = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])
+    part = at - low
+    return above - (above - below) * (1 - part) if part >= 0.5 else below + (above - below) * part
 
 
 def _column(world: World, need: Need, share: float) -> dict[str, float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import World
 
 
-def all_of(world: World, classes: Sequence[InstanceClass] = make.LADDER) -> tuple[Candidate, ...]:
+def all_of(world: World, classes: Sequence[InstanceClass] = make.LADDER) -> Sequence[Candidate]:
     """Every candidate of one workload."""
     return predict([world], estimate([world], make.NOW), classes)[0]
 
