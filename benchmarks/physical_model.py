@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ _Z95 = 1.645
 _SCALE = 0.08  # of a residual in log TPOT beyond which the fit weighs it less than squared
 _PULL = 5.0  # of the prior, whose deviations below are in log units
 _LOCAL = 0.6  # weight of points that are not of trust A
+_GROUP = 60  # points that a group counts as
 _FOLDS, _REPEATS, _SEED = 5, 4, 1
 
 # What each coefficient is expected to be before any point is seen, and how surely (deviation of its logarithm): launch
@@ -155,12 +156,16 @@ def read_points(rows: list[dict[str, str]]) -> Points:
 
 
 def fitted(points: Points) -> Coefficients:
-    """Robust least squares in log TPOT (soft L1), each coefficient pulled to its prior."""
+    """Robust least squares in log TPOT (soft L1), each coefficient pulled to its prior.
+
+    Groups count alike whatever their size: what is asked of the model is the next group, not the next point.
+    """
     batch = batches(points.cases)
     work, machine = columns(points.cases)
     running, lost = batch.running[:, None], batch.admitted / batch.running
     others = (running - 1) / np.maximum(work.output, 1.0)
-    weight = np.where(points.trusted, 1.0, _LOCAL)
+    sizes = Counter(points.group)
+    weight = np.where(points.trusted, 1.0, _LOCAL) * np.array([(_GROUP / sizes[g]) ** 0.5 for g in points.group])
 
     def residuals(logs: Numbers) -> Numbers:
         by = _coefficients(np.exp(logs))

@@ -11,6 +11,7 @@ import pytest
 
 from gpu_rightsizer import catalogue
 from gpu_rightsizer.cli.points import point
+from gpu_rightsizer.cli.predict import Options, run
 from gpu_rightsizer.domain.decision import Candidate
 from gpu_rightsizer.domain.need import DemandTail, Hazard, OverheadSource, PreallocatedMemory
 from gpu_rightsizer.domain.readings import Measured
@@ -80,7 +81,7 @@ def test_the_memory_of_the_example(on_l40s: Candidate) -> None:
     said(f"= {(there.memory_available or 0) / GIB:.2f} GiB can be used")
     said(f"= {int((there.kv_capacity_tokens or 0) // 100 * 100):,} tokens, more than the longest request")
     said(f"= {(there.memory_need or 0) / GIB:.1f} GiB of 39.7")
-    said(f"= {int((there.kv_demand_tokens or 0) // 100 * 100):,} tokens, 3.60 GiB")
+    said(f"= {int((there.kv_demand_tokens or 0) // 100 * 100):,} tokens, 3.57 GiB")
 
 
 def test_the_speed_of_the_example(on_l40s: Candidate) -> None:
@@ -132,3 +133,17 @@ def test_the_example_of_the_physical_model_is_what_the_code_says() -> None:
     assert f"T = {decode_step(work, hardware, np.array([[16.0]]))[0, 0] * 1e3:.1f} ms." in page
     assert f"= {prefill(work, hardware, work.prompt)[0, 0] * 1e3:.0f} ms;" in page
     assert f"TPOT = {mean_tpot([case])[0] * 1e3:.1f} ms;" in page
+
+
+def test_the_sample_of_the_how_to_is_what_is_printed() -> None:
+    page = (ROOT / "docs/how-to/predict.md").read_text()
+    asked = {
+        "model": "meta-llama/Llama-3.1-8B-Instruct",
+        "gpu": "l40s",
+        "concurrency": "8",
+        "isl": "1000",
+        "osl": "200",
+    }
+
+    for line in run(Options(None, asked, as_json=False)).splitlines():
+        assert line in page

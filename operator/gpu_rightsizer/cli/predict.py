@@ -157,7 +157,7 @@ def _words(case: Case, answer: Answer) -> str:
         interval = f"{answer.tpot_ms_p05:g} to {answer.tpot_ms_p95:g} ms with 90 % chance"
         lines += [
             f"  TPOT         {answer.tpot_ms:g} ms ({interval})",
-            f"  TTFT         {answer.ttft_ms:g} ms in the mean (measured ones are often twice that: not fitted)",
+            f"  TTFT         {answer.ttft_ms:g} ms in the mean (measured ones are often three times that: not fitted)",
             f"  throughput   {answer.output_tok_s:g} output tokens/s at {case.concurrency:g} requests at once",
         ]
     lines.append(
