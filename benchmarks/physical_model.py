@@ -1,11 +1,11 @@
-"""Checks the physical model against published measurements: decode speed by group, and the memory that still fits.
+"""Fits the physical model to published measurements and checks it on groups it was not fitted on; and its memory.
 
     python benchmarks/physical_model.py --points measured_points.csv --memory memory_fit_points.csv \
         --output benchmarks/results/physical_model.md
 
-The points are the caller's: columns `model, gpu, tp, engine, weight_quant, concurrency, isl, osl, tpot_ms, trust` and
-`model, gpu, tp, weight_quant, gpu_memory_utilization, value` (the largest context that starts, a power of two or the
-model's own limit; 0: does not fit). A file that is not there is said to be absent, and nothing is claimed about it.
+The points are the caller's, in the columns that `gpu-rightsizer predict` reads, with `tpot_ms` and `trust` beside them;
+memory points have `value`, the largest context that starts (a power of two or the model's own limit; 0: none). A file
+that is not there is said to be absent, and nothing is claimed about it. `--fit` prints the coefficients fitted on all.
 """
 
 from __future__ import annotations
@@ -13,53 +13,85 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import least_squares
 
-from gpu_rightsizer import catalogue
-from gpu_rightsizer.domain.engines import EngineSettings, EngineType
-from gpu_rightsizer.domain.models import WeightDtype
-from gpu_rightsizer.domain.readings import Missing
-from gpu_rightsizer.predict.case import Case, columns, kv_room, mean_tpot
-from gpu_rightsizer.predict.roofline import sigma
+from benchmarks.startup import STARTED
+from gpu_rightsizer.cli.points import point
+from gpu_rightsizer.domain.engines import EngineType
+from gpu_rightsizer.predict.case import batches, columns, longest_context, mean_tpot, mean_ttft
+from gpu_rightsizer.predict.coefficients import Coefficients
+from gpu_rightsizer.predict.roofline import SIGMA_UNMEASURED, decode_step, prefill, sigma
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from gpu_rightsizer.domain.hardware import Accelerator
-    from gpu_rightsizer.domain.models import ModelArchitecture
+    from numpy.typing import NDArray
 
-_ENGINES = {"vllm": EngineType.VLLM, "trtllm": EngineType.TENSORRT_LLM, "nim-trtllm": EngineType.TENSORRT_LLM,
-            "sglang": EngineType.SGLANG, "tgi": EngineType.TGI}  # fmt: skip
-_DTYPES = {"bf16": WeightDtype.BFLOAT16, "fp16": WeightDtype.FLOAT16, "fp8": WeightDtype.FP8,
-           "fp8_block": WeightDtype.FP8, "int8": WeightDtype.INT8, "int4_wo": WeightDtype.INT4,
-           "nvfp4": WeightDtype.NVFP4, "fp4": WeightDtype.NVFP4}  # fmt: skip
-_GPUS = {"h100 80gb sxm": "h100-sxm", "h100": "h100-sxm", "h200": "h200-sxm", "b200": "b200-sxm", "gb200": "gb200",
-         "a100 80gb sxm": "a100-80-sxm", "l40s": "l40s", "rtx pro 6000 se": "rtx-pro-6000-bse"}  # fmt: skip
-_MODELS = {"meta-llama/Llama-3.1-70B": "meta-llama/Llama-3.1-70B-Instruct", "Llama 3.3 70B": "Llama-3.3-70B-Instruct",
-           "Llama 3.1 405B": "Llama-3.1-405B-Instruct", "Llama 3.1 8B": "Llama-3.1-8B-Instruct",
-           "Llama-3-8B": "Meta-Llama-3-8B-Instruct", "Llama-3-70B": "Llama-3.1-70B-Instruct",
-           "LLaMA 7B": "Llama-2-7b-hf", "Llama-2-7b": "Llama-2-7b-hf", "Llama-2-13b": "Llama-2-13b-hf",
-           "Llama-2-70b": "Llama-2-70b-hf", "Llama 4 Scout": "Llama-4-Scout-17B-16E-Instruct",
-           "Mistral-7B-Instruct-v0.2": "Mistral-7B-Instruct-v0.3",
-           "Meta-Llama-3.1-8B-FP8": "Llama-3.1-8B-Instruct",
-           "Meta-Llama-3.1-70B-Instruct-FP8": "Llama-3.1-70B-Instruct"}  # fmt: skip
-_FITTED = {"Llama-3.1-8B", "Llama-3.1-70B", "Qwen3-32B"}  # the models whose small-batch points the speeds come from
-_MOST_RANKS = 8  # of one instance
+    from gpu_rightsizer.predict.case import Case
+
+    Numbers = NDArray[np.float64]
+    Mask = NDArray[np.bool_]
+
+_Z95 = 1.645
+_SCALE = 0.08  # of a residual in log TPOT beyond which the fit weighs it less than squared
+_PULL = 5.0  # of the prior, whose deviations below are in log units
+_LOCAL = 0.6  # weight of points that are not of trust A
+_GROUP = 60  # points that a group counts as
+_FOLDS, _REPEATS, _SEED = 5, 4, 1
+
+# What each coefficient is expected to be before any point is seen, and how surely (deviation of its logarithm): launch
+# costs and latencies of CUDA graphs and of NVLink all-reduces, shares of peak rates usual for large GEMMs.
+_PRIOR: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "layer": ((45e-6,) * 3, (0.5,) * 3),
+    "expert_layer": ((20e-6,) * 3, (0.8,) * 3),
+    "request": ((10e-6,) * 3, (1.0,) * 3),
+    "collective": ((6e-6,) * 3, (0.5,) * 3),
+    "prefill_layer": ((200e-6,) * 3, (1.0,) * 3),
+    "experts_read": ((0.7,) * 3, (0.4,) * 3),
+    "bandwidth": ((0.88, 0.80, 0.90), (0.15, 0.15, 0.10)),
+    "attention": ((0.9, 0.9, 0.8), (0.4, 0.4, 0.4)),
+    "fp4": ((0.85,), (0.3,)),
+    "int4": ((0.8,), (0.4,)),
+    "small_message": ((0.5,), (0.7,)),
+    "large_message": ((0.6,), (0.5,)),
+    "flops16": ((0.6,), (0.2,)),
+    "flops8": ((0.42,), (0.3,)),
+    "flops4": ((0.3,), (0.4,)),
+    "flops_int4": ((0.5,), (0.4,)),
+    "expert_flops": ((0.6,), (0.5,)),
+    "latent_layer": ((25e-6,), (0.8,)),
+    "latent_flops": ((0.3,), (0.7,)),
+    "tile": ((0.35,), (0.5,)),
+    "interference": ((0.8,), (0.25,)),
+}
+_CENTRE = np.log(np.array([x for name in Coefficients.__dataclass_fields__ for x in _PRIOR[name][0]]))
+_DEVIATION = np.array([x for name in Coefficients.__dataclass_fields__ for x in _PRIOR[name][1]])
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One published point and its case."""
+class Points:
+    """Published points and their cases; `group` is (model, accelerator), the unit that is left out."""
 
-    group: tuple[str, str, int]
-    kind: str
-    case: Case
-    tpot: float
+    cases: list[Case]
+    tpot: Numbers
+    ttft: Numbers
+    engine: list[str]
+    group: list[tuple[str, str]]
+    trusted: Mask
+    skipped: dict[str, int]
+
+    def where(self, index: Iterable[int]) -> Points:
+        """These points alone."""
+        at = list(index)
+        names = (self.cases, self.engine, self.group)
+        cases, engine, group = ([each[i] for i in at] for each in names)  # type: ignore[misc]  # lists of three kinds
+        return Points(cases, self.tpot[at], self.ttft[at], engine, group, self.trusted[at], {})  # type: ignore[arg-type]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,164 +99,239 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=Path, help="CSV of measured latencies")
     parser.add_argument("--memory", type=Path, help="CSV of largest contexts that start")
+    parser.add_argument("--fit", action="store_true", help="print the coefficients fitted on all points")
     parser.add_argument("--output", type=Path, help="also write the report here")
     asked = parser.parse_args(arguments)
+    if asked.fit:
+        print(_as_code(fitted(read_points(_rows(asked.points)))))
+        return 0
     lines = ["# The physical model against published measurements", ""]
-    lines += _section("Decode speed", asked.points, _speed)
+    lines += _section("Speed", asked.points, _speed)
     lines += _section("Memory", asked.memory, _memory)
     report = "\n".join(lines)
     print(report)
     if asked.output:
         command = "python benchmarks/physical_model.py --points measured_points.csv --memory memory_fit_points.csv"
         asked.output.parent.mkdir(parents=True, exist_ok=True)
-        asked.output.write_text(f"{report}\n\nCommand: `{command}`\n", encoding="utf-8")
+        asked.output.write_text(f"{report}\nCommand: `{command}`\n", encoding="utf-8")
     return 0
 
 
-def _section(title: str, path: Path | None, report: object) -> list[str]:
+def _section(title: str, path: Path | None, report: Callable[[list[dict[str, str]]], list[str]]) -> list[str]:
     if path is None or not path.is_file():
         where = "no file was given" if path is None else f"{path} is absent"
         return [f"## {title}", "", f"Not checked: {where}.", ""]
+    return [f"## {title}", "", *report(_rows(path)), ""]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as source:
-        rows = list(csv.DictReader(source))
-    assert callable(report)  # noqa: S101 - one of the two functions below
-    return [f"## {title}", "", *report(rows), ""]
+        return list(csv.DictReader(source))
+
+
+def read_points(rows: list[dict[str, str]]) -> Points:
+    """What can be fitted: a measured TPOT of a whole case, once each (some are published twice)."""
+    skipped: dict[str, int] = defaultdict(int)
+    cases, tpot, ttft, engine, group, trusted = [], [], [], [], [], []
+    seen = set()
+    for row in rows:
+        asked = point(row, "row")
+        if asked.case is None or not asked.load or not row["tpot_ms"]:
+            skipped[(asked.why or "no TPOT").split(":")[0]] += 1
+            continue
+        if row["weight_quant"].startswith("unspecified"):
+            skipped["precision not stated"] += 1
+            continue
+        if (key := (asked.case, row["engine_version"], row["moe_ep"], row["tpot_ms"])) in seen:
+            skipped["the same again"] += 1
+            continue
+        seen.add(key)
+        cases.append(asked.case)
+        tpot.append(float(row["tpot_ms"]) / 1e3)
+        ttft.append(float(row["ttft_ms"] or "nan") / 1e3)
+        engine.append(row["engine"])
+        group.append((asked.case.model.name, asked.case.accelerator.key))
+        trusted.append(row["trust"] == "A")
+    return Points(cases, np.array(tpot), np.array(ttft), engine, group, np.array(trusted), dict(skipped))
+
+
+def fitted(points: Points) -> Coefficients:
+    """Robust least squares in log TPOT (soft L1), each coefficient pulled to its prior.
+
+    Groups count alike whatever their size: what is asked of the model is the next group, not the next point.
+    """
+    batch = batches(points.cases)
+    work, machine = columns(points.cases)
+    running, lost = batch.running[:, None], batch.admitted / batch.running
+    others = (running - 1) / np.maximum(work.output, 1.0)
+    sizes = Counter(points.group)
+    weight = np.where(points.trusted, 1.0, _LOCAL) * np.array([(_GROUP / sizes[g]) ** 0.5 for g in points.group])
+
+    def residuals(logs: Numbers) -> Numbers:
+        by = _coefficients(np.exp(logs))
+        seconds = decode_step(work, machine, running, by) + by.interference * others * prefill(
+            work, machine, work.prompt, by
+        )
+        off = np.log(points.tpot / (seconds[:, 0] * lost)) / _SCALE * weight
+        soft = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1))
+        return np.concatenate([soft, (logs - _CENTRE) / _DEVIATION * _PULL])
+
+    return _coefficients(np.exp(least_squares(residuals, _CENTRE).x))
+
+
+def _coefficients(values: Numbers) -> Coefficients:
+    taken, at = {}, 0
+    for name in Coefficients.__dataclass_fields__:
+        size = len(_PRIOR[name][0])
+        each = tuple(float(x) for x in values[at : at + size])
+        taken[name] = each if size > 1 else each[0]
+        at += size
+    return Coefficients(**taken)  # type: ignore[arg-type]  # tuples where the field is one
+
+
+def _as_code(found: Coefficients) -> str:
+    lines = [f"    {f.name}={_digits(getattr(found, f.name))}," for f in fields(found)]
+    return "\n".join(["FITTED = Coefficients(", *lines, ")"])
+
+
+def _digits(value: float | tuple[float, ...]) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else f"({', '.join(f'{x:.3g}' for x in value)})"
 
 
 def _speed(rows: list[dict[str, str]]) -> list[str]:
-    points: list[Measured] = []
-    skipped: dict[str, int] = defaultdict(int)
-    for row in rows:
-        point = _point(row)
-        if isinstance(point, str):
-            skipped[point] += 1
-        else:
-            points.append(point)
-    predicted = mean_tpot([p.case for p in points])
-    spread = sigma(*columns([p.case for p in points]))[:, 0]
-    ratio = np.array([p.tpot for p in points]) / predicted
-    inside = np.abs(np.log(ratio)) <= 1.645 * spread
-    lines = [f"{len(points)} of {len(rows)} rows can be predicted; left out: "
-             + ", ".join(f"{count} {why}" for why, count in sorted(skipped.items())) + ".", ""]  # fmt: skip
+    points = read_points(rows)
+    skipped = ", ".join(f"{count} {why}" for why, count in sorted(points.skipped.items()))
+    lines = [f"{len(points.cases)} of {len(rows)} rows are used; left out: {skipped}.", ""]
+    split = f"mean over {_REPEATS} random splits of (model, accelerator) into {_FOLDS} folds, seed {_SEED}"
     lines += ["Error is |predicted - measured| / measured; coverage is of the stated 90 % interval.", ""]
-    lines += _table(points, ratio, inside, lambda p: p.kind, "kind")
-    lines += _table(points, ratio, inside, lambda p: f"{p.group[0]} {p.group[1]} TP{p.group[2]}", "group")
-    return lines
+    lines += [f"Not fitted: {split}.", ""]
+    folds = [_left_out(points, each) for each in _splits(points.group)]
+    cards = sorted({card for _, card in points.group})
+    by_card = _left_out(points, [{g for g in points.group if g[1] == card} for card in cards])
+    everything = mean_tpot(points.cases)
+    lines += ["### Groups that were not fitted", "", *_kinds(points, folds, sigma(*columns(points.cases))[:, 0])]
+    wide = np.full(len(points.cases), SIGMA_UNMEASURED)
+    lines += [
+        "### A whole accelerator left out, and the interval of an unmeasured one",
+        "",
+        *_kinds(points, [by_card], wide),
+    ]
+    lines += ["### As shipped, fitted on all", "", *_kinds(points, [everything], sigma(*columns(points.cases))[:, 0])]
+    lines += ["### By group, worst first (not fitted)", "", *_groups(points, folds)]
+    return [*lines, *_first_token(points)]
 
 
-def _table(points: list[Measured], ratio: object, inside: object, key: object, name: str) -> list[str]:
-    assert isinstance(ratio, np.ndarray) and isinstance(inside, np.ndarray) and callable(key)  # noqa: S101, PT018
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, point in enumerate(points):
-        groups[key(point)].append(index)
-    lines = [f"| {name} | points | median error | p90 error | measured/predicted, median | coverage |",
+def _splits(groups: list[tuple[str, str]]) -> list[list[set[tuple[str, str]]]]:
+    known = sorted(set(groups))
+    order = [np.random.default_rng(_SEED + repeat).permutation(len(known)) for repeat in range(_REPEATS)]
+    return [[{known[i] for i in part} for part in np.array_split(each, _FOLDS)] for each in order]
+
+
+def _left_out(points: Points, folds: list[set[tuple[str, str]]]) -> Numbers:
+    """Each point predicted by a fit that saw none of its group's fold."""
+    predicted = np.full(len(points.cases), np.nan)
+    for fold in folds:
+        out = [i for i, group in enumerate(points.group) if group in fold]
+        rest = [i for i, group in enumerate(points.group) if group not in fold]
+        predicted[out] = mean_tpot([points.cases[i] for i in out], fitted(points.where(rest)))
+    return predicted
+
+
+def _kinds(points: Points, predictions: list[Numbers], spread: Numbers) -> list[str]:
+    """Median and p90 error and coverage by kind of model and engine, mean over the predictions."""
+    lines = ["| kind | points | median error | p90 error | measured/predicted, median | coverage |",
              "|---|---|---|---|---|---|"]  # fmt: skip
-    rows = []
-    for label, members in groups.items():
-        error = np.abs(1 / ratio[members] - 1)
-        rows.append((float(np.median(error)), label, members, error))
-    for median, label, members, error in sorted(rows, reverse=True, key=lambda r: r[0]):
-        lines.append(
-            f"| {label} | {len(members)} | {median:.1%} | {np.quantile(error, 0.9):.1%} "
-            f"| {np.median(ratio[members]):.2f} | {inside[members].mean():.0%} |"
-        )
+    for name, mask in _masks(points).items():
+        if mask.any():
+            lines.append(f"| {name} | {mask.sum()} | {_figures(points.tpot[mask], predictions, mask, spread[mask])} |")
     return [*lines, ""]
 
 
-def _point(row: dict[str, str]) -> Measured | str:
-    """The case of a row, or why it has none."""
-    case = _case(row)
-    if isinstance(case, str):
-        return case
-    try:
-        tpot, batch = float(row["tpot_ms"]) / 1e3, float(row["concurrency"])
-        prompt, output = float(row["isl"]), float(row["osl"])
-    except ValueError:
-        return "without TPOT, concurrency or lengths"
-    if not row["trust"].startswith("A"):
-        return "not of trust A"
-    if (row["dp_attn"] or "1") != "1" or (row["moe_ep"] or "1") not in ("1", "0") or (row["pp"] or "1") != "1":
-        return "with data, expert or pipeline parallelism"
-    case = Case(case.model, case.accelerator, batch, prompt, output, case.engine, case.settings)
-    kind = _kind(case, row["model"])
-    return Measured((row["engine"], case.accelerator.key, case.settings.tensor_parallel), kind, case, tpot)
+def _masks(points: Points) -> dict[str, Mask]:
+    vllm = np.array([c.engine is EngineType.VLLM for c in points.cases])
+    dense = np.array([not c.model.experts for c in points.cases])
+    small = np.array([c.concurrency <= 16 for c in points.cases])
+    a = points.trusted
+    return {
+        "vLLM, dense": vllm & dense & a,
+        "... batch <= 16": vllm & dense & a & small,
+        "... batch > 16": vllm & dense & a & ~small,
+        "vLLM, mixture of experts": vllm & ~dense & a,
+        "other engines, dense": ~vllm & dense & a,
+        "other engines, mixture of experts": ~vllm & ~dense & a,
+        "all engines and models": a,
+        "points of lower trust (weighed 0.6 in the fit)": ~a,
+    }
 
 
-def _kind(case: Case, name: str) -> str:
-    engine = "vLLM" if case.engine is EngineType.VLLM else "other engines"
-    family = "mixture of experts" if case.model.experts else "dense"
-    batch = "batch <= 16" if case.concurrency <= 16 else "batch > 16"
-    fitted = "model in the fit" if any(f in name for f in _FITTED) else "model not in the fit"
-    return f"{engine}, {family}, {batch}, {fitted}"
+def _figures(measured: Numbers, predictions: list[Numbers], mask: Mask, spread: Numbers) -> str:
+    ratios = [measured / each[mask] for each in predictions]
+    errors = [np.abs(1 / ratio - 1) for ratio in ratios]
+    median, high = np.mean([np.median(e) for e in errors]), np.mean([np.quantile(e, 0.9) for e in errors])
+    inside = np.mean([np.mean(np.abs(np.log(ratio)) <= _Z95 * spread) for ratio in ratios])
+    return f"{median:.1%} | {high:.1%} | {np.mean([np.median(r) for r in ratios]):.2f} | {inside:.0%}"
 
 
-def _case(row: dict[str, str]) -> Case | str:
-    model, gpu = _model(row["model"]), _accelerator(row["gpu"])
-    dtype = _DTYPES.get(row["weight_quant"])
-    if model is None:
-        return "of a model the catalogue lacks"
-    if gpu is None:
-        return "of an accelerator the catalogue lacks"
-    if dtype is None or not row["tp"]:
-        return "without precision or parallelism"
-    if row["engine"] not in _ENGINES:
-        return "of an engine without a model"
-    if int(row["tp"]) > _MOST_RANKS:
-        return f"over more than {_MOST_RANKS} ranks"
-    share = float(row.get("gpu_memory_utilization") or 0.9)
-    settings = EngineSettings(
-        tensor_parallel=int(row["tp"]), weight_dtype=dtype, gpu_memory_utilization=share, kv_bytes=2.0
-    )
-    return Case(model, gpu, engine=_ENGINES[row["engine"]], settings=settings)
+def _groups(points: Points, predictions: list[Numbers]) -> list[str]:
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, case in enumerate(points.cases):
+        name = f"{points.engine[index]} {case.model.name} {case.accelerator.key} TP{case.settings.tensor_parallel}"
+        members[name + ("" if points.trusted[index] else ", lower trust")].append(index)
+    spread = sigma(*columns(points.cases))[:, 0]
+    rows = []
+    for name, at in members.items():
+        mask = np.isin(np.arange(len(points.cases)), at)
+        error = np.mean([np.median(np.abs(each[mask] / points.tpot[mask] - 1)) for each in predictions])
+        rows.append((error, f"| {name} | {len(at)} | {_figures(points.tpot[mask], predictions, mask, spread[mask])} |"))
+    lines = ["| group | points | median error | p90 error | measured/predicted, median | coverage |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    return [*lines, *(line for _, line in sorted(rows, reverse=True)), ""]
 
 
-def _model(name: str) -> ModelArchitecture | None:
-    found = catalogue.load().model(_MODELS.get(name, name))
-    return None if isinstance(found, Missing) else found
-
-
-def _accelerator(name: str) -> Accelerator | None:
-    key = _GPUS.get(name.lower(), name.replace("_", "-"))
-    return catalogue.load().accelerators.get(key)
+def _first_token(points: Points) -> list[str]:
+    """TTFT is not fitted; what it is off by is said."""
+    ratio = points.ttft / mean_ttft(points.cases)
+    known = ratio[np.isfinite(ratio) & points.trusted]
+    low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
+    said = f"median {middle:.1f}, from {low:.1f} to {high:.1f} (10 to 90 %)"
+    why = "Measured ones hold the burst at the start of a run and the client's own time."
+    title = "### Time to first token (not fitted)"
+    return [title, "", f"Measured over predicted, {len(known)} points: {said}. {why}", ""]
 
 
 def _memory(rows: list[dict[str, str]]) -> list[str]:
     """Each point at its context (fits), and at the next power of two where the limit is not the model's own."""
-    lines = ["Without a running pod the overhead is assumed; `sure` gives its error away, as recommendations do.", ""]
-    for reading in ("expected", "sure"):
-        outcomes: dict[str, list[str]] = defaultdict(list)
-        for row in rows:
-            case = _case(row)
-            if row["observed"] != "max_context_that_starts" or isinstance(case, str):
-                outcomes["left out"].append(f"{row['model']} on {row['gpu']}")
-                continue
-            label = f"{row['model']} on {row['gpu']} TP{row['tp']}"
-            for outcome in _verdicts(case, int(row["value"]), reading):
-                outcomes[outcome].append(label)
-        lines += [f"| verdict, {reading} | points |", "|---|---|"]
-        lines += [f"| {outcome} | {len(where)} |" for outcome, where in sorted(outcomes.items())]
-        lines += ["", *(f"- {o}: {', '.join(w)}" for o, w in sorted(outcomes.items()) if o.startswith("false")), ""]
-    return lines
+    outcomes: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        asked = point(row, "row")
+        if row["observed"] != "max_context_that_starts" or asked.case is None:
+            outcomes["left out"].append(f"{row['model']} on {row['gpu']}")
+            continue
+        for outcome in _verdicts(asked.case, int(row["value"])):
+            outcomes[outcome].append(f"{row['model']} on {row['gpu']} TP{row['tp']}")
+    lines = ["Largest context that starts for sure, the overhead being assumed and its error given away.", ""]
+    lines += ["| verdict | points |", "|---|---|", *(f"| {o} | {len(w)} |" for o, w in sorted(outcomes.items())), ""]
+    lines += [f"- {o}: {', '.join(w)}" for o, w in sorted(outcomes.items()) if o.startswith("false")]
+    return [*lines, "", *_started()]
 
 
-def _verdicts(case: Case, starts: int, reading: str) -> Iterable[str]:
+def _verdicts(case: Case, starts: int) -> Iterable[str]:
+    longest = longest_context(case)
     if starts > 0:
-        yield "true fits" if _fits(case, starts, reading) else "false does not fit"
+        yield "true fits" if longest >= starts else "false does not fit"
     longer = 2 * starts if starts else 2048
     if longer <= case.model.max_context:
-        yield "false fits" if _fits(case, longer, reading) else "true does not fit"
+        yield "false fits" if longest >= longer else "true does not fit"
 
 
-def _fits(case: Case, context: int, reading: str) -> bool:
-    """VLLM 0.5 profiles with as many tokens as the context has, above 32k (chunked prefill on) with 2048 at most."""
-    told = case.settings
-    tokens = 2048 if context > 32768 else max(2048, context)
-    settings = EngineSettings(
-        tensor_parallel=told.tensor_parallel, weight_dtype=told.weight_dtype, max_num_seqs=256,
-        gpu_memory_utilization=told.gpu_memory_utilization, max_num_batched_tokens=tokens,
-    )  # fmt: skip
-    room = kv_room(Case(case.model, case.accelerator, settings=settings))
-    return (room.expected if reading == "expected" else room.sure) >= context
+def _started() -> list[str]:
+    """KV memory that servers of today printed when they started."""
+    lines = ["### Start-up figures of current vLLM", "", "GiB for KV on each rank.", "",
+             "| server | printed | predicted | for sure |", "|---|---|---|---|"]  # fmt: skip
+    for each in STARTED:
+        expected, sure = each.predicted()
+        lines.append(f"| [{each.name}]({each.source}) | {each.gib:.2f} | {expected:.2f} | {sure:.2f} |")
+    return [*lines, ""]
 
 
 if __name__ == "__main__":

@@ -255,8 +255,8 @@ def _instance(row: Row) -> Row:
 
 
 def models(rows: list[Row]) -> list[Row]:
-    """Every model of the table."""
-    return [_without_nothing(_model(row)) for row in rows]
+    """Every model of the table, and those that it lacks."""
+    return [_without_nothing(_model(row)) for row in rows] + MORE_MODELS
 
 
 def _model(row: Row) -> Row:
@@ -286,6 +286,23 @@ def _model(row: Row) -> Row:
     }
     return entry | CORRECTIONS.get(row["model"], {})
 
+
+# MiniMax-M2 and its successors: SGLang and MiniMax's own modelling code (62 layers, 48 heads over 8, 256 experts, 8 a
+# token); parameters computed. Kimi-K2.5: aiconfigurator model_configs, the text part, int4 as published.
+MORE_MODELS: list[Row] = [
+    {
+        "name": "MiniMaxAI/MiniMax-M2.5", "parameters_b": 228.7, "active_parameters_b": 10.98, "layers": 62,
+        "hidden": 3072, "heads": 48, "kv_heads": 8, "head_dim": 128, "vocabulary": 200064, "dtype": "fp8",
+        "max_context": 196608, "kv_bytes_per_token": 253952, "experts": 256, "experts_per_token": 8,
+        "source": "modelling code of MiniMax-M2; parameters computed", "confidence": "Computed",
+    },
+    {
+        "name": "moonshotai/Kimi-K2.5", "parameters_b": 1026.407, "active_parameters_b": 32.86, "layers": 61,
+        "hidden": 7168, "heads": 64, "kv_heads": 64, "head_dim": 128, "vocabulary": 163840, "dtype": "int4",
+        "max_context": 262144, "kv_bytes_per_token": 70272, "kv_replicated": True, "experts": 384,
+        "experts_per_token": 8, "source": "aiconfigurator model_configs, text part", "confidence": "Computed",
+    },
+]  # fmt: skip
 
 # e5-mistral: the table's own note (kv_heads = 8); gpt-oss: size of the published checkpoints, whose dense part is bf16.
 CORRECTIONS: dict[str, Row] = {

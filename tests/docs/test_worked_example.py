@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from gpu_rightsizer import catalogue
+from gpu_rightsizer.cli.points import point
+from gpu_rightsizer.cli.predict import Options, run
 from gpu_rightsizer.domain.decision import Candidate
 from gpu_rightsizer.domain.need import DemandTail, Hazard, OverheadSource, PreallocatedMemory
 from gpu_rightsizer.domain.readings import Measured
@@ -20,8 +22,10 @@ from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.estimate.exceedance import exceedance
 from gpu_rightsizer.observe.queries import LATENCY_DAYS, WINDOW_SECONDS
 from gpu_rightsizer.predict import predict
+from gpu_rightsizer.predict.case import columns, mean_tpot
+from gpu_rightsizer.predict.coefficients import FITTED
 from gpu_rightsizer.predict.hazard import configuration_oom
-from gpu_rightsizer.predict.roofline import _ETA, _LAYER, SIGMA_ENGINES, SIGMA_FITTED, SIGMA_UNMEASURED
+from gpu_rightsizer.predict.roofline import SIGMA_ENGINES, SIGMA_FITTED, SIGMA_UNMEASURED, decode_step, prefill
 from tests import builders as make
 from tests.docs.pages import ROOT
 
@@ -77,7 +81,7 @@ def test_the_memory_of_the_example(on_l40s: Candidate) -> None:
     said(f"= {(there.memory_available or 0) / GIB:.2f} GiB can be used")
     said(f"= {int((there.kv_capacity_tokens or 0) // 100 * 100):,} tokens, more than the longest request")
     said(f"= {(there.memory_need or 0) / GIB:.1f} GiB of 39.7")
-    said(f"= {int((there.kv_demand_tokens or 0) // 100 * 100):,} tokens, 3.24 GiB")
+    said(f"= {int((there.kv_demand_tokens or 0) // 100 * 100):,} tokens, 3.57 GiB")
 
 
 def test_the_speed_of_the_example(on_l40s: Candidate) -> None:
@@ -106,6 +110,40 @@ def test_how_far_it_looks_back_is_that_of_the_queries() -> None:
 
 
 def test_the_constants_of_the_speed_model_are_those_of_the_code() -> None:
-    for name, eta, layer in zip(("vLLM", "TensorRT-LLM", "any other"), _ETA, _LAYER, strict=True):
-        said(f"| {name} | {', '.join(f'{x:.2f}' for x in eta)} | {', '.join(f'{x * 1e6:.0f}' for x in layer)} |")
+    columns = (FITTED.layer, FITTED.expert_layer, FITTED.request, FITTED.collective, FITTED.prefill_layer)
+    for place, name in enumerate(("vLLM", "TensorRT-LLM", "any other")):
+        said(f"| {name} | {' | '.join(f'{column[place] * 1e6:.1f}' for column in columns)} |")
+    for name, share, attention in zip(
+        ("Hopper", "Blackwell", "any other"), FITTED.bandwidth, FITTED.attention, strict=True
+    ):
+        said(f"| {name} | {share:.2f} | {attention:.2f} |")
+    shares = (FITTED.flops16, FITTED.flops8, FITTED.flops4)
+    said(f"{', '.join(f'{each:.2f}' for each in shares)} in 16, 8 and 4 bits")
+    said(f"1 - {FITTED.interference:.2f} x rho")
     assert re.search(rf"sigma = {SIGMA_FITTED:.2f} .*, {SIGMA_ENGINES} for .* and {SIGMA_UNMEASURED} on all", PAGE)
+
+
+def test_the_example_of_the_physical_model_is_what_the_code_says() -> None:
+    page = (ROOT / "docs/explanation/the-physical-model.md").read_text()
+    asked = {"model": "meta-llama/Llama-3.1-70B", "gpu": "h100_sxm", "tp": "2", "engine": "vllm", "weight_quant": "fp8"}
+    case = point(asked | {"concurrency": "16", "isl": "1024", "osl": "1024"}, "example").case
+    assert case is not None
+    work, hardware = columns([case])
+
+    assert f"T = {decode_step(work, hardware, np.array([[16.0]]))[0, 0] * 1e3:.1f} ms." in page
+    assert f"= {prefill(work, hardware, work.prompt)[0, 0] * 1e3:.0f} ms;" in page
+    assert f"TPOT = {mean_tpot([case])[0] * 1e3:.1f} ms;" in page
+
+
+def test_the_sample_of_the_how_to_is_what_is_printed() -> None:
+    page = (ROOT / "docs/how-to/predict.md").read_text()
+    asked = {
+        "model": "meta-llama/Llama-3.1-8B-Instruct",
+        "gpu": "l40s",
+        "concurrency": "8",
+        "isl": "1000",
+        "osl": "200",
+    }
+
+    for line in run(Options(None, asked, as_json=False)).splitlines():
+        assert line in page

@@ -154,6 +154,41 @@ def backtest(output: str, json_too: bool, **options: object) -> None:
 
 
 @cli.command()
+@click.argument("points", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--model", help="A model of the catalogue, by any of its names.")
+@click.option("--gpu", help="An accelerator of the catalogue: l40s, h100_sxm, 'NVIDIA L4'.")
+@click.option("--tp", type=click.IntRange(1, 8), help="Tensor-parallel ranks. Default: 1.")
+@click.option(
+    "--weights", "weight_quant", help="bf16, fp16, fp8, int8, int4, mxfp4 or nvfp4. Default: the model's own."
+)
+@click.option("--engine", help="vllm, trtllm, sglang or tgi. Default: vllm.")
+@click.option("--concurrency", type=click.FloatRange(1, 1e6), help="Requests at once, all the time. Default: 1.")
+@click.option("--input", "isl", type=click.IntRange(1, 10**8), help="Tokens of a prompt. Default: 1024.")
+@click.option("--output", "osl", type=click.IntRange(1, 10**8), help="Tokens of an answer. Default: 256.")
+@click.option("--memory-share", type=click.FloatRange(0.01, 1), help="--gpu-memory-utilization. Default: 0.9.")
+@click.option("--max-model-len", type=click.IntRange(1, 10**8), help="Default: the model's own limit.")
+@click.option("--kv-dtype", help="auto, bf16 or fp8. Default: what engine and weights imply.")
+@click.option("-o", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--json", "json_too", is_flag=True, help="The same as -o json.")
+def predict(points: Path | None, form: str, json_too: bool, memory_share: float | None, **given: object) -> None:
+    """Say how fast a model would be on an accelerator, and what fits, with the error of it.
+
+    POINTS is a CSV of points with a header: model, gpu, and of tp, engine, weight_quant, concurrency, isl, osl what is
+    known. Every row answers, or says why not.
+
+    \b
+    Example:
+      gpu-rightsizer predict --model Llama-3.1-8B-Instruct --gpu l40s --concurrency 8 --input 1000 --output 200
+    """
+    from gpu_rightsizer.cli import predict as command
+
+    asked = {name: str(value) for name, value in given.items() if value is not None}
+    asked |= {"gpu_memory_utilization": str(memory_share)} if memory_share else {}
+    defaults = {"concurrency": "1", "isl": "1024", "osl": "256"} if points is None else {}
+    click.echo(command.run(command.Options(points, defaults | asked, json_too or form == "json")))
+
+
+@cli.command()
 def crds() -> None:
     """Print the custom resource definitions.
 

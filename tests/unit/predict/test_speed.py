@@ -36,7 +36,7 @@ def test_decode_speed_outside_the_fit(case: Case, milliseconds: float, tolerance
 
 
 def test_a_mixture_of_experts_reads_more_weights_the_larger_the_batch() -> None:
-    """Mixtral 8x7B: two of eight experts at batch 1, nearly all at batch 16."""
+    """Mixtral 8x7B: two of eight experts at batch 1, nearly all at batch 16; routing has a cost of its own."""
     case = Case(make.MIXTRAL_8X7B, make.H200, prompt=1, output=2)
     work, hardware = columns([case])
 
@@ -44,7 +44,7 @@ def test_a_mixture_of_experts_reads_more_weights_the_larger_the_batch() -> None:
     many = decode_step(work, hardware, np.array([[16.0]]))
     dense = columns([replace(case, model=replace(make.MIXTRAL_8X7B, experts=0))])
     assert one < 0.45 * decode_step(*dense, np.array([[1.0]]))
-    assert many == pytest.approx(decode_step(*dense, np.array([[16.0]])), rel=0.05)
+    assert many == pytest.approx(decode_step(*dense, np.array([[16.0]])), rel=0.15)
 
 
 def test_fewer_larger_devices_waste_less_bandwidth() -> None:
@@ -126,9 +126,9 @@ def test_own_measurements_may_slow_a_prediction_but_never_speed_it_up() -> None:
 
 
 def test_a_quantile_within_its_histogram_bucket_proves_nothing() -> None:
-    """24 ms read from the bucket from 10 to 25 ms is what 11 ms looks like there, and 11 ms are predicted."""
-    world = make.world(make.observation(requests_per_second=8, tpot=make.flat(0.024)))
-    plain = make.world(make.observation(requests_per_second=8, tpot=make.missing(Signal.TPOT)))
+    """24 ms read from the bucket from 10 to 25 ms is what 13.7 ms looks like there, and so much is predicted."""
+    world = make.world(make.observation(requests_per_second=14, tpot=make.flat(0.024)))
+    plain = make.world(make.observation(requests_per_second=14, tpot=make.missing(Signal.TPOT)))
 
     slow, usual = (found(w, "g6e.12xlarge", 4).prediction.tpot for w in (world, plain))
 
