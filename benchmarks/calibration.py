@@ -21,6 +21,7 @@ import numpy as np
 from scipy.signal import lfilter  # type: ignore[import-untyped]  # scipy has no types of its own
 from scipy.special import ndtri  # type: ignore[import-untyped]  # likewise
 
+from benchmarks.bootstrap import interval
 from benchmarks.report import Goal, Result, table
 from gpu_rightsizer.domain.readings import BlockSeries
 from gpu_rightsizer.estimate.exceedance import level
@@ -37,7 +38,6 @@ STEP_S, HOUR_S, DAY_S = 600, 3600, 86_400
 HISTORY_DAYS, FUTURE_DAYS = 14, 30
 START = 1_795_392_000 // (7 * DAY_S) * 7 * DAY_S + 4 * DAY_S  # a Monday, 00:00 UTC
 NOISES = ("lognormal", "gamma", "uniform")
-BOOTSTRAPS = 2000
 LEVEL_AT = STATED.index(0.01)
 
 
@@ -268,14 +268,6 @@ def beside(drawn: Drawn, deployments: int, futures: int, seed: int) -> list[tupl
             name = f"mixed, cut off at {share:.0%} of the peak, {'known' if marked else 'not known'}"
             rows.append(realised(some, cut_off(seen, share, marked=marked)).row(name))
     return rows
-
-
-def interval(shares: NDArray[np.float64], seed: int = 1) -> tuple[float, float]:
-    """95 % of the mean, by a bootstrap over deployments."""
-    rng = np.random.default_rng(seed)
-    means = [shares[rng.integers(0, len(shares), len(shares))].mean() for _ in range(BOOTSTRAPS)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,13 +6,11 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +23,7 @@ from gpu_rightsizer.explain.events import announcements
 from gpu_rightsizer.explain.fitting import MOST_BYTES as MOST_STATUS_BYTES
 from gpu_rightsizer.explain.status import status
 from tests import builders as make
+from tests.schemas import STATUS_SCHEMA
 from tests.strategies import HISTORIES, READINGS, classes, incidents, worlds
 
 if TYPE_CHECKING:
@@ -32,23 +31,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Incident
     from gpu_rightsizer.domain.world import Evaluation, World
 
-CRD = Path(__file__).parents[2] / "crds" / "gpu-rightsizer.dev_inferencedeployments.yaml"
-
-
-def strict(schema: Any) -> Any:
-    """The same schema, refusing what the API server would silently drop."""
-    for value in schema.values():
-        if isinstance(value, dict):
-            strict(value)
-    if "properties" in schema and "x-kubernetes-preserve-unknown-fields" not in schema:
-        schema.setdefault("additionalProperties", False)
-    return schema
-
-
-SCHEMA = strict(
-    yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
-)
-TAKES = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+TAKES = jsonschema.Draft202012Validator(STATUS_SCHEMA, format_checker=jsonschema.FormatChecker())
 
 # From next to nothing to more than any machine: what a broken exporter or a typing error can put in a figure.
 FIGURES = st.sampled_from((0.0, 5e-324, 1e-30, 1e-9, 1e-7, 0.5, 1.0, 0.999999999, 1e9, 1e15, 1e18, 1e27, 1e40, 1e300))

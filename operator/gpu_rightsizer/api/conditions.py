@@ -1,12 +1,12 @@
 """metav1.Condition and object metadata, as far as we read them."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from gpu_rightsizer.api.scalars import Generation, TimeOut
-from gpu_rightsizer.api.wire import Text, Wire
+from gpu_rightsizer.api.wire import Text, Wire, list_map
 
 
 class ConditionStatus(StrEnum):
@@ -41,6 +41,11 @@ class Condition(Wire):
     message: Annotated[
         str, Text(32768), Field(description="A sentence for people: what is so, and what can be done about it.")
     ]
+
+
+def listed_conditions(description: str) -> Any:  # as pydantic's Field
+    """The field of a status that lists its conditions, at most eight."""
+    return Field(max_length=8, json_schema_extra=list_map("type"), description=description)
 
 
 class Metadata(Wire):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from gpu_rightsizer.api.conditions import Condition, Metadata
+from gpu_rightsizer.api.conditions import Condition, Metadata, listed_conditions
 from gpu_rightsizer.api.scalars import (
     Amount,
     Day,
@@ -18,7 +18,7 @@ from gpu_rightsizer.api.scalars import (
     Region,
     Share,
 )
-from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic, list_map
+from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic
 from gpu_rightsizer.domain.hardware import Commitment, Provisionable
 
 MIG_RESOURCE = "nvidia.com/mig-"
@@ -239,11 +239,9 @@ class InstanceClassStatus(Wire):
     ] = None
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(
-            max_length=8,
-            json_schema_extra=list_map("type"),
-            description="What holds about the class, one entry a type. `Ready` is `False` when it cannot be used; the "
-            "message names the field.",
+        listed_conditions(
+            "What holds about the class, one entry a type. `Ready` is `False` when it cannot be used; the "
+            "message names the field."
         ),
     ] = ()
 

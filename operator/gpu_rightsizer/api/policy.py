@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from gpu_rightsizer.api.conditions import Condition, Metadata
+from gpu_rightsizer.api.conditions import Condition, Metadata, listed_conditions
 from gpu_rightsizer.api.objective import ClassGlobs, Placement, Slo
 from gpu_rightsizer.api.scalars import Generation, LabelValue, Region
-from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic, list_map, list_set
+from gpu_rightsizer.api.wire import Rule, Text, Wire, list_atomic, list_set
 from gpu_rightsizer.domain.workload import Mode
 
 LabelKey = Annotated[str, Text(317, 1)]
@@ -144,11 +144,9 @@ class RightsizingPolicyStatus(Wire):
     ] = None
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(
-            max_length=8,
-            json_schema_extra=list_map("type"),
-            description="What holds about the policy, one entry a type. `Ready` is `False` when it cannot be read: "
-            "then nothing is recommended in the namespaces it may select.",
+        listed_conditions(
+            "What holds about the policy, one entry a type. `Ready` is `False` when it cannot be read: "
+            "then nothing is recommended in the namespaces it may select."
         ),
     ] = ()
 

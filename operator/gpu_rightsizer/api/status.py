@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gpu_rightsizer.api.conditions import Condition
+from gpu_rightsizer.api.conditions import Condition, listed_conditions
 from gpu_rightsizer.api.recommendation import Recommendation
 from gpu_rightsizer.api.scalars import (
     ClassName,
@@ -189,11 +189,9 @@ class InferenceDeploymentStatus(Wire):
     ] = None
     conditions: Annotated[
         tuple[Condition, ...],
-        Field(
-            max_length=8,
-            json_schema_extra=list_map("type"),
-            description="`Observed` (metrics fresh and complete), `Advised` (a recommendation exists) and the summary "
-            "`Ready`, one entry a type.",
+        listed_conditions(
+            "`Observed` (metrics fresh and complete), `Advised` (a recommendation exists) and the summary "
+            "`Ready`, one entry a type."
         ),
     ] = ()
     current: Annotated[Current | None, Field(description="How the workload runs now, and what that costs.")] = None

@@ -98,7 +98,7 @@ def _frontier(result: Replay) -> list[str]:
 
 def _costs(curve: Sequence[Verdict], result: Replay) -> list[tuple[float, float]]:
     found = [figures(v, result.reference, result.clairvoyant) for v in curve]
-    shares = [(each.violations, 1.0 - (each.saving or 0.0)) for each in found]
+    shares = [(each.violations, 1.0 - each.saving) for each in found if each.saving is not None]
     return [(float(np.clip(v, 0.1, 10_080)), float(np.clip(cost, 0.03, 10))) for v, cost in shares]
 
 

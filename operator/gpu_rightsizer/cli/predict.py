@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +14,7 @@ from gpu_rightsizer.estimate.memory import rank_weights
 from gpu_rightsizer.ports import Rejected
 from gpu_rightsizer.predict.case import batches, columns, longest_context, mean_tpot, mean_ttft
 from gpu_rightsizer.predict.memory import visible_memory
-from gpu_rightsizer.predict.roofline import SIGMA_UNMEASURED, sigma
+from gpu_rightsizer.predict.roofline import SIGMA_UNMEASURED, Z95, sigma
 from gpu_rightsizer.predict.shapes import MEASURED
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpu_rightsizer.predict.case import Case
-
-_Z95 = 1.645
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +95,30 @@ def _answer(asked: Point, speed: _Speed) -> Answer:
     assert case is not None  # noqa: S101 - for the type checker: only such points have a speed
     context, needed = longest_context(case), case.prompt + case.output
     measured = case.accelerator.key in MEASURED
+    loads = _loads(case)
     notes = [asked.why, asked.extrapolated, "" if measured else f"no measured point covers {case.accelerator.key}"]
     told = Answer(asked.id, fits=context >= needed, max_context=context, measured_accelerator=measured,
-                  why="; ".join([*_memory(case, context), *filter(None, notes)]) or None)  # fmt: skip
-    if not asked.load or not _loads(case) or not np.isfinite(speed.tpot):
+                  why="; ".join([*_memory(case, context, loads=loads), *filter(None, notes)]) or None)  # fmt: skip
+    if not (asked.load and loads) or not np.isfinite(speed.tpot):
         return told
     spread = max(speed.sigma, SIGMA_UNMEASURED) if asked.extrapolated else speed.sigma
-    wide = float(np.exp(_Z95 * spread))
+    wide = float(np.exp(Z95 * spread))
     each = speed.tpot * 1e3
     stay = speed.ttft + case.output * speed.tpot
-    return Answer(
-        told.point_id, _rounded(each), _rounded(each / wide), _rounded(each * wide), _rounded(speed.ttft * 1e3),
-        _rounded(case.concurrency * case.output / stay), told.fits, context, measured, told.why,
-    )  # fmt: skip
+    return replace(
+        told,
+        tpot_ms=_rounded(each),
+        tpot_ms_p05=_rounded(each / wide),
+        tpot_ms_p95=_rounded(each * wide),
+        ttft_ms=_rounded(speed.ttft * 1e3),
+        output_tok_s=_rounded(case.concurrency * case.output / stay),
+    )
 
 
-def _memory(case: Case, context: int) -> list[str]:
+def _memory(case: Case, context: int, *, loads: bool) -> list[str]:
     """Why it does not fit."""
     share, needed = case.settings.gpu_memory_utilization, case.prompt + case.output
-    if not _loads(case):
+    if not loads:
         return ["the weights alone are larger than the memory"]
     if context == 0:
         return [f"no context fits for sure at a memory share of {share:g}"]

@@ -185,8 +185,9 @@ def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding
     if not engine_seen and not isinstance(observation.fb_used, BlockSeries):
         signal = Signal.KV_DEMAND if isinstance(observation.kv_demand, Missing) else Signal.FB_USED
         yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.NO_SERIES.value)
+    impossible = _impossible_device(observation)
     for missing in _missing(observation):
-        if missing == _impossible_device(observation) or (missing.what in essential and missing.what not in _IDENTITY):
+        if missing == impossible or (missing.what in essential and missing.what not in _IDENTITY):
             yield _gap(missing)
     if observation.attribution.pods_seen < observation.attribution.pods_expected:
         share = observation.attribution.pods_seen / observation.attribution.pods_expected

@@ -16,7 +16,7 @@ from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
 from gpu_rightsizer.predict.precision import verdicts
 from gpu_rightsizer.predict.queue import STABLE, Flow, flow
-from gpu_rightsizer.predict.roofline import sigma
+from gpu_rightsizer.predict.roofline import Z95, sigma
 from gpu_rightsizer.predict.transfer import device_use, slowdown
 from gpu_rightsizer.predict.work import Row, Work, work
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import World
     from gpu_rightsizer.predict.shapes import Hardware, Shapes
 
-_Z95 = 1.645
 _OWN_SIGMA = 0.03  # where the workload itself was measured on that very shape
 
 
@@ -115,7 +114,7 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
     by_load = _exceedance(fleet, room, fits)
     by_configuration = _configuration(fleet, of_class)
     spread = np.where(fleet.own & np.isfinite(_measured_tpot(fleet)), _OWN_SIGMA, sigma(asked, fleet.hardware))
-    factor = np.exp(_Z95 * spread)
+    factor = np.exp(Z95 * spread)
     return Outlook(
         ledger=memory, flow=stream, capacity=np.where(reserved, capacity, np.nan), demand=demand, need=need,
         available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_rightsizer.predict.memory import sequences
-from gpu_rightsizer.predict.roofline import INTERFERENCE, decode_step, prefill
+from gpu_rightsizer.predict.roofline import INTERFERENCE, Z95, decode_step, prefill
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 STABLE = 0.9  # of what a replica can serve; above it queues grow faster than averages show
 _ROUNDS = 12
 _MOST_PREFILL = 0.95  # share of time in prefill beyond which nothing is stable and figures stop growing
-_Z95 = 1.645
 _BURSTINESS = 1.5  # (c_a^2 + c_s^2) / 2: arrivals are burstier than Poisson (Allen-Cunneen)
 _CHAIN_STATES = 2048
 _PAIRS = 64
@@ -65,7 +64,7 @@ def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown
     )
     share = np.minimum(work.rate * steps.prompt, _MOST_PREFILL)
     batch = _batch(work, hardware, steps.prompt, share, slowdown)
-    busiest = np.minimum(batch + _Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
+    busiest = np.minimum(batch + Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
     tpot = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown / (1 - INTERFERENCE * share)
     utilisation = work.rate * (steps.prompt + work.output * steps.full / np.maximum(limit, 1e-9))
     longest = np.fmin(work.long_prompt, work.longest)

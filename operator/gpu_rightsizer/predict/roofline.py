@@ -37,6 +37,7 @@ _SHARPNESS = 3  # of the bend from traffic to arithmetic: near it, neither hides
 
 INTERFERENCE = FITTED.interference
 """Share of a prompt's time that it takes from the decoding of others: steps that carry both read the weights once."""
+Z95 = 1.645  # standard normal score of 95 %: a one-sided bound, and both ends of a 90 % interval
 SIGMA_FITTED = 0.10
 SIGMA_ENGINES = 0.20
 SIGMA_UNMEASURED = 0.25

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
-import yaml
 
 from gpu_rightsizer.api.status import InferenceDeploymentStatus
 from gpu_rightsizer.domain.finding import Code, found
@@ -21,29 +20,13 @@ from gpu_rightsizer.explain.recommendation import MOST_REASONS
 from gpu_rightsizer.explain.status import status, status_without_evaluation
 from tests.builders import NOW, candidate, incident, missing, need, nothing_observed, observation, too_slow, world
 from tests.reviewed import reviewed
+from tests.schemas import STATUS_SCHEMA
 from tests.unit.explain.examples import ALL, evaluated, keep, named, resize, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gpu_rightsizer.domain.world import Evaluation
-
-CRD = Path(__file__).parents[3] / "crds" / "gpu-rightsizer.dev_inferencedeployments.yaml"
-
-
-def strict(schema: dict[str, object]) -> dict[str, object]:
-    """The same schema, refusing what the API server would silently drop."""
-    for value in schema.values():
-        if isinstance(value, dict):
-            strict(value)
-    if "properties" in schema and "x-kubernetes-preserve-unknown-fields" not in schema:
-        schema.setdefault("additionalProperties", False)
-    return schema
-
-
-STATUS_SCHEMA = strict(
-    yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
-)
 
 
 def leaves(value: object) -> Iterator[object]:
