@@ -105,7 +105,7 @@ def _build(
     folders: Mapping[str, Path] | None = None,
 ) -> str:
     """The image of these files (a text is the content itself) and folders; the tag follows from all of them."""
-    tag = f"{name}{_digest(files, arguments, folders or {})}"
+    tag = f"{name}{_content_tag(files, arguments, folders or {})}"
     if docker.has(tag):
         return tag
     options = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
@@ -123,15 +123,18 @@ def _build(
     return tag
 
 
-def _digest(files: Mapping[str, Path | str], arguments: Mapping[str, str], folders: Mapping[str, Path]) -> str:
-    """Of every file's content; a folder is known by its name, which tells of the lock it was made from."""
+def _content_tag(files: Mapping[str, Path | str], arguments: Mapping[str, str], folders: Mapping[str, Path]) -> str:
+    """Digest of every file's content; a folder is known by its name, which tells of the lock it was made from.
+
+    It opens with words: `helm --set image.tag=982176380291` (or 1234e5678901) would be a number to Helm.
+    """
     digest = hashlib.sha256(
         repr((sorted(arguments.items()), sorted(folder.name for folder in folders.values()))).encode()
     )
     for where, source in sorted(files.items()):
         content = source.encode() if isinstance(source, str) else source.read_bytes()
         digest.update(where.encode() + hashlib.sha256(content).digest())
-    return digest.hexdigest()[:12]
+    return f"content-{digest.hexdigest()[:12]}"
 
 
 def _debian_base(docker: Docker) -> str:
