@@ -117,14 +117,15 @@ def calibration(fleet: Fleet) -> Section:
     unknown = fleet.demand.unknown
     fitted = ours.sized(seen, fleet.demand.start, unknown[:, :FIT_MINUTES], later.shape[1])
     peak = np.where(unknown[:, FIT_MINUTES:], 0.0, later).max(axis=1)
-    base = {"tail's level": fitted.anchor, "peak seen": seen.max(axis=1)}
+    scores, largest = fitted.scores(peak), seen.max(axis=1)
     lines: list[tuple[Figure, ...]] = []
     figures: dict[str, object] = {}
     goals: list[Goal] = []
     for p in STATED:
         model = fitted.levels(p)
         variants = {"model alone": model} | {
-            f"recalibrated {name}": _crossfitted(peak / anchor, anchor, fleet.fold, p) for name, anchor in base.items()
+            "recalibrated": _recalibrated(fitted, scores, fleet.fold, p),
+            "peak seen, recalibrated": largest * _factors(peak / largest, fleet.fold, p),
         }
         for name, capacity in variants.items():
             exceeded = peak > capacity
@@ -134,28 +135,41 @@ def calibration(fleet: Fleet) -> Section:
             lines.append((f"{p:g}", name, f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", counts, f"{cost:.2f}"))
             figures[f"{p:g} {name}"] = {"ratio": ratio, "low": low, "high": high, "exceeded": int(exceeded.sum()),
                                         "cost_vs_2x_peak": cost}  # fmt: skip
-            if name == "recalibrated tail's level" and p >= _LEAST_JUDGED:
+            if name == "recalibrated" and p >= _LEAST_JUDGED:
                 goals.append(_calibration_goal(p, ratio, low, high))
     head = ("p", "level", "realised/stated", "95 % interval", "exceeded", "tokens / 2 x peak")
-    text = f"""Stated is the chance that the largest demand of the judged week exceeds the level. Recalibrated: the
-level at p = {ours.ANCHOR:g} times the ceil((n+1)(1-p))-th smallest ratio of observed peak to that level over the
-deployments of the other {FOLDS - 1} folds (split conformal; no client is on both sides). The interval is a bootstrap by
-deployment; sets of one fold share clients, so it is somewhat too narrow. The rows `peak seen` use the fit week's peak
-in place of the tail's level.
+    text = f"""Stated is the chance that the largest demand of the judged week exceeds the level. Recalibrated: as
+`estimate.recalibration` does it, on the probabilities that the model gave to what came in the deployments of the other
+{FOLDS - 1} folds (no client is on both sides), the intermittent apart from the steady. The interval is a bootstrap by
+deployment; sets of one fold share clients, so it is somewhat too narrow. The rows `peak seen` take the fit week's peak
+times a conformal factor in place of the tail.
 
 {table(head, lines)}"""
     return Section(text, figures, goals)
 
 
-def _crossfitted(
-    scores: NDArray[np.float64], anchor: NDArray[np.float64], fold: NDArray[np.int64], p: float
+def _recalibrated(
+    fitted: ours.Sized, scores: NDArray[np.float64], fold: NDArray[np.int64], p: float
 ) -> NDArray[np.float64]:
-    capacity = np.full(len(fold), np.inf)
+    """The level of each deployment, told by the other folds."""
+    out = np.empty(len(fold))
     for number in np.unique(fold):
-        factor = ours.recalibrated_factor(scores[fold != number], p)
-        if factor is not None:
-            capacity[fold == number] = factor * anchor[fold == number]
-    return capacity
+        own, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        told = ours.Judged(scores[others].tolist(), [fitted.groups[i] for i in others]).told(fitted.hours)
+        part = ours.Sized([fitted.tails[i] for i in own], [fitted.groups[i] for i in own], fitted.hours)
+        out[own] = part.levels(p, told)
+    return out
+
+
+def _factors(ratios: NDArray[np.float64], fold: NDArray[np.int64], p: float) -> NDArray[np.float64]:
+    """The ceil((n+1)(1-p))-th smallest ratio of the other folds (split conformal)."""
+    out = np.full(len(fold), np.inf)
+    for number in np.unique(fold):
+        others = np.sort(ratios[fold != number])
+        rank = int(np.ceil((others.size + 1) * (1.0 - p) - 1e-9))
+        if rank <= others.size:
+            out[fold == number] = others[rank - 1]
+    return out
 
 
 def _calibration_goal(p: float, ratio: float, low: float, high: float) -> Goal:

@@ -42,6 +42,8 @@ HOW: Final = {
 
 # Labels that a metric has beside none; compared with the samples themselves by tests/docs.
 LABELS: Final = {
+    "reliability_windows": ("demand", "rhythm"),
+    "reliability_exceeded": ("demand", "rhythm", "stated"),
     "deployments": ("action",),
     "current_hourly_cost_usd": ("namespace", "name"),
     "recommended_hourly_cost_usd": ("namespace", "name"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gpu_rightsizer.decide import decide
@@ -10,19 +11,26 @@ from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.predict import predict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from gpu_rightsizer.domain.hardware import InstanceClass
+    from gpu_rightsizer.domain.need import Group, Recalibration
     from gpu_rightsizer.domain.world import World
 
 
-def evaluate(worlds: Sequence[World], classes: Sequence[InstanceClass], now: datetime) -> list[Evaluation]:
+def evaluate(
+    worlds: Sequence[World],
+    classes: Sequence[InstanceClass],
+    now: datetime,
+    recalibrations: Mapping[Group, Recalibration] = MappingProxyType({}),
+) -> list[Evaluation]:
     """Evaluate a fleet (one deployment is a fleet of one), in the order given.
 
-    `classes` is every class that may be proposed anywhere; each workload's own rules narrow it.
+    `classes` is every class that may be proposed anywhere; each workload's own rules narrow it. `recalibrations` are
+    what `estimate.recalibrate` found on the fleet, where it is large and old enough.
     """
-    needs = estimate(worlds, now)
+    needs = estimate(worlds, now, recalibrations)
     candidates = predict(worlds, needs, classes)
     return [
         Evaluation(world, need, options, decide(world.workload, need, options, now))

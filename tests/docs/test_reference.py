@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gpu_rightsizer.cli.main import cli
-from gpu_rightsizer.explain.samples import HELP, PREFIX, Cycle, cycle_samples, deployment_samples
+from gpu_rightsizer.explain.samples import HELP, PREFIX, Cycle, cycle_samples, deployment_samples, reliability_samples
 from gpu_rightsizer.observe.queries import QUERIES, How
 from tests.docs.pages import ROOT
-from tests.unit.explain.examples import keep, resize, unknown
+from tests.unit.explain.examples import TOLD, keep, resize, unknown
 from tools import generate, reference_pages
 
 CLI_PAGE = (ROOT / reference_pages.CLI_PAGE).read_text()
@@ -39,7 +39,7 @@ def test_a_metric_is_on_the_page_with_its_meaning(metric: str) -> None:
 
 def test_the_labels_on_the_page_are_those_of_the_samples() -> None:
     cycle = Cycle(cycles=1, seconds=1.0, queries=10, samples=100, errors={"Unavailable": 1})
-    samples = [*deployment_samples([resize(), keep(), unknown()]), *cycle_samples(cycle, 3)]
+    samples = [*deployment_samples([resize(), keep(), unknown()]), *reliability_samples(TOLD), *cycle_samples(cycle, 3)]
 
     told = {each.name.removeprefix(PREFIX): tuple(each.labels) for each in samples}
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from gpu_rightsizer.api.units import parse_duration
@@ -18,7 +19,7 @@ from gpu_rightsizer.domain.need import (
     IdleState,
     OverheadSource,
     PreallocatedMemory,
-    RiskState,
+    Recalibration,
     Tier,
 )
 from gpu_rightsizer.domain.readings import MissingReason, Signal
@@ -139,8 +140,15 @@ def _memory(written: Parsed) -> object:
     return replace(
         memory,
         overhead_source=OverheadSource(written.pop("overhead", "Solved")),
-        demand=replace(memory.demand, state=RiskState(written.pop("risk", "ModelBased"))),
+        demand=replace(memory.demand, recalibration=_recalibration(written.pop("calibrated", None))),
     )
+
+
+def _recalibration(compared: str | None) -> Recalibration | None:
+    """Of a model that came true, compared as far ahead as that."""
+    if compared is None:
+        return None
+    return Recalibration(parse_duration(compared) / timedelta(hours=1), np.linspace(0.01, 1.0, 100))
 
 
 def _candidate(written: Parsed) -> Candidate:

@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from gpu_rightsizer.domain.need import DemandKind
 from gpu_rightsizer.domain.readings import BlockSeries
-from gpu_rightsizer.estimate import level
+from gpu_rightsizer.estimate import exceedances, level
+from gpu_rightsizer.estimate.recalibration import compared, group
 from gpu_rightsizer.estimate.tail import Peaks, fit_tails
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from gpu_rightsizer.domain.need import DemandTail
+    from gpu_rightsizer.domain.need import DemandTail, Group, Recalibration
 
 BLOCK_S: Final = 600
 _BLOCK_MINUTES: Final = BLOCK_S // 60
-ANCHOR: Final = 0.1  # the probability whose level the recalibration multiplies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sized:
-    """The tails of a fleet, and the level of each that is exceeded with the anchor's probability within the horizon."""
+    """The tails of a fleet, with whom each is compared, and the horizon in hours."""
 
     tails: list[DemandTail]
+    groups: list[Group]
     hours: float
-    anchor: NDArray[np.float64]
 
-    def levels(self, probability: float) -> NDArray[np.float64]:
-        """The demand exceeded within the horizon with that probability, as the model has it."""
-        return np.array([float(level(tail, probability, self.hours)) for tail in self.tails])
+    def levels(
+        self, probability: float, told: Mapping[Group, Recalibration] = MappingProxyType({})
+    ) -> NDArray[np.float64]:
+        """The demand exceeded within the horizon with that probability: as the model has it, or as it came true."""
+        tails = [replace(t, recalibration=told.get(g)) for t, g in zip(self.tails, self.groups, strict=True)]
+        return np.array([float(level(tail, probability, self.hours)) for tail in tails])
+
+    def scores(self, peak: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The probability that the model gave to exceeding what then was the largest demand."""
+        rows = np.arange(len(self.tails))
+        return exceedances(self.tails, rows, peak, np.full(len(rows), self.hours))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Windows that have ended: the probability the model gave to what then came, and with whom each is compared."""
+
+    scores: list[float]
+    groups: list[Group]
+
+    def add(self, fleet: Sized, peak: NDArray[np.float64]) -> None:
+        """Another window, with the largest demand that came."""
+        self.scores.extend(fleet.scores(peak).tolist())
+        self.groups.extend(fleet.groups)
+
+    def told(self, hours: float) -> dict[Group, Recalibration]:
+        """What they say of windows to come."""
+        return compared(np.array(self.scores), self.groups, hours)
 
 
 def sized(history: NDArray[np.float64], start: int, unknown: NDArray[np.bool_], minutes: int) -> Sized:
@@ -43,17 +72,5 @@ def sized(history: NDArray[np.float64], start: int, unknown: NDArray[np.bool_], 
     values = np.where(known, np.nanmax(np.where(np.isfinite(blocks), blocks, -np.inf), axis=2), np.nan)
     coverage = np.isfinite(blocks).mean(axis=2)
     fleet = [Peaks(BlockSeries(start, BLOCK_S, row, share)) for row, share in zip(values, coverage, strict=True)]
-    tails, hours = fit_tails(fleet), minutes / 60.0
-    return Sized(tails, hours, np.array([float(level(tail, ANCHOR, hours)) for tail in tails]))
-
-
-def recalibrated_factor(scores: NDArray[np.float64], probability: float) -> float | None:
-    """What the anchor's level must be multiplied by so that at most `probability` of like windows exceed it.
-
-    Split conformal over completed windows of other deployments: the scores are observed maximum over anchor level; the
-    answer is the ceil((n+1)(1-p))-th smallest. None while there are too few windows (fewer than 1/p - 1).
-    """
-    rank = int(np.ceil((scores.size + 1) * (1.0 - probability) - 1e-9))
-    if rank > scores.size:
-        return None
-    return float(np.sort(scores)[rank - 1])
+    groups = [group(DemandKind.TOKENS, each.series) for each in fleet]
+    return Sized(fit_tails(fleet), groups, minutes / 60.0)

@@ -100,12 +100,11 @@ def replay(
     found, skipped = windows(demand, ladder_for, settings)
     parts: list[list[Verdict]] = []
     curves: list[dict[str, list[Verdict]]] = []
-    scores: list[NDArray[np.float64]] = []
+    judged = ours.Judged([], [])
     recalibrated = 0
     for window in found:
-        own, score, did = _our_verdicts(window, settings, scores)
-        scores.append(score)
-        recalibrated += len(window.history) if did else 0
+        own, calibrated = _our_verdicts(window, settings, judged)
+        recalibrated += int(calibrated.sum())
         parts.append([*own, *_static_verdicts(window, settings, current), *_elastic_verdicts(window, settings)])
         if settings.frontier:
             curves.append(frontier(window, settings))
@@ -149,38 +148,28 @@ def _span(minutes: int) -> str:
     return f"{minutes / 1440:.3g} d" if minutes >= 1440 else f"{minutes} min"
 
 
-def _our_verdicts(
-    window: Window, settings: Settings, scores: Sequence[NDArray[np.float64]]
-) -> tuple[list[Verdict], NDArray[np.float64], bool]:
-    """The decision, its two ways alone, and this window's scores for those to come."""
+def _our_verdicts(window: Window, settings: Settings, before: ours.Judged) -> tuple[list[Verdict], NDArray[np.bool_]]:
+    """The decision and its two ways alone, and which were recalibrated; the window then is `before` those to come."""
     fleet = ours.sized(window.history, window.start, window.history_unknown, settings.judge)
-    earlier = np.concatenate(scores) if scores else np.array([])
-    factor = ours.recalibrated_factor(earlier, settings.risk)
-    capacity = fleet.anchor * factor if factor is not None else fleet.levels(settings.risk)
-    capacity = window.ladder.static_capacity(capacity)
+    told = before.told(fleet.hours)
+    calibrated = np.array([each in told for each in fleet.groups])
+    capacity = window.ladder.static_capacity(fleet.levels(settings.risk, told))
     static_price = window.ladder.static_price(capacity)
     judged = np.where(window.unknown, 0.0, window.future)
-    levels = {p: _level(fleet, earlier, p) for p in STATED}
+    levels = {p: fleet.levels(p, told) for p in STATED}
     realised = {p: judged.max(axis=1) > level for p, level in levels.items()}
     static = judge_static(window.future, window.unknown, capacity, static_price)
     moving, plan = elastic_outcome(window, settings.rules)
     # a static size is only taken where its risk has been compared with what happened: regimes change
-    cheaper = np.full(len(static_price), factor is not None) & (static_price < plan.replayed_price)
+    cheaper = calibrated & (static_price < plan.replayed_price)
     both = _where(cheaper, static, moving)
-    return (
-        [
-            Verdict(OURS, both, realised),
-            Verdict(f"{OURS}, elastic only", moving),
-            Verdict(f"{OURS}, static only", static, realised),
-        ],
-        judged.max(axis=1) / fleet.anchor,
-        factor is not None,
-    )
-
-
-def _level(fleet: ours.Sized, scores: NDArray[np.float64], probability: float) -> NDArray[np.float64]:
-    factor = ours.recalibrated_factor(scores, probability)
-    return fleet.anchor * factor if factor is not None else fleet.levels(probability)
+    before.add(fleet, judged.max(axis=1))
+    verdicts = [
+        Verdict(OURS, both, realised),
+        Verdict(f"{OURS}, elastic only", moving),
+        Verdict(f"{OURS}, static only", static, realised),
+    ]
+    return verdicts, calibrated
 
 
 def elastic_outcome(window: Window, rules: elastic.Rules) -> tuple[Outcome, elastic.Plan]:

@@ -15,15 +15,16 @@ from gpu_rightsizer.controller.sight import ClocksApart
 from gpu_rightsizer.controller.translate import Hold, asked, declared, fault, is_off, view
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.world import World
+from gpu_rightsizer.estimate import recalibrate
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.samples import Cycle as CycleFigures
-from gpu_rightsizer.explain.samples import cycle_samples, deployment_samples
+from gpu_rightsizer.explain.samples import cycle_samples, deployment_samples, reliability_samples
 from gpu_rightsizer.observe.fleet import membership_of, read_workloads
 from gpu_rightsizer.observe.inventory import build_inventory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from gpu_rightsizer.catalogue.lookup import Catalogue
     from gpu_rightsizer.controller.carry_out import Wanted
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.controller.sight import Sight
     from gpu_rightsizer.controller.translate import Asked
     from gpu_rightsizer.domain.hardware import InstanceClass
+    from gpu_rightsizer.domain.need import Group, Recalibration
     from gpu_rightsizer.domain.workload import Workload, WorkloadKey
     from gpu_rightsizer.domain.world import Evaluation
     from gpu_rightsizer.explain.samples import Sample
@@ -73,6 +75,7 @@ class Cycle:
     _seconds: float = 0.0
     _errors: dict[str, int] = field(default_factory=dict)
     _absent: tuple[str, ...] = ()
+    _compared: tuple[date, dict[Group, Recalibration]] | None = None  # what a day's fleet said of stated risks
 
     async def run(self) -> None:
         """One whole cycle. Raises Unavailable or Rejected when the cluster cannot be read."""
@@ -109,7 +112,7 @@ class Cycle:
     def _judge(
         self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
     ) -> tuple[list[Evaluation], list[Wanted]]:
-        evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now)
+        evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
         faults |= fleet.holds
         if faults:
             self._errors["Evaluation"] = self._errors.get("Evaluation", 0) + len(faults)
@@ -119,13 +122,26 @@ class Cycle:
             wanted += feedback(fleet.lists, fleet.inventory, self.catalogue, now)
         return evaluations, wanted
 
+    def _recalibrations(self, worlds: Sequence[World], now: datetime) -> Mapping[Group, Recalibration]:
+        """Compared once a day: a week's windows say little new before. A fault of ours leaves the model alone."""
+        if self._compared is None or self._compared[0] != now.date():
+            try:
+                self._compared = now.date(), recalibrate(worlds, now)
+            except Exception:  # whatever it is: the fleet is still judged, by the model alone and said to be so
+                log.exception("the stated risks could not be compared with what happened")
+                self._compared = now.date(), {}
+        return self._compared[1]
+
     def _account(self, evaluations: Sequence[Evaluation], written: Written, seconds: float) -> None:
         for kind, count in (*written.failures.items(), *self.sight.failures.items()):
             self._errors[kind] = self._errors.get(kind, 0) + count
         self._cycles += 1
         self._seconds += seconds
         figures = CycleFigures(self._cycles, self._seconds, self.sight.queries, self.sight.samples, self._errors)
-        self.samples = deployment_samples(evaluations) + cycle_samples(figures, len(evaluations))
+        told = self._compared[1] if self._compared else {}
+        self.samples = (
+            deployment_samples(evaluations) + reliability_samples(told) + cycle_samples(figures, len(evaluations))
+        )
         log.info(
             "cycle: %d deployments, %d queries, %.1f s; wrote %d statuses, %d annotations, %d events",
             *(len(evaluations), self.sight.queries, seconds, written.statuses, written.annotations, written.events),
@@ -133,14 +149,19 @@ class Cycle:
 
 
 def _evaluated(
-    worlds: Sequence[World], classes: Sequence[InstanceClass], now: datetime
+    worlds: Sequence[World],
+    classes: Sequence[InstanceClass],
+    now: datetime,
+    recalibrations: Mapping[Group, Recalibration],
 ) -> tuple[list[Evaluation], dict[str, Hold]]:
     """The fleet's evaluations, and by uid what went wrong with those that our own fault keeps from having one."""
     try:
-        return evaluate(worlds, classes, now), {}
+        return evaluate(worlds, classes, now, recalibrations), {}
     except Exception:  # whatever it is: one workload must not silence the others
         log.exception("the fleet could not be evaluated at once; evaluating one by one")
-    return _one_by_one(worlds, lambda each: each.workload.key, lambda each: evaluate([each], classes, now))
+    return _one_by_one(
+        worlds, lambda each: each.workload.key, lambda each: evaluate([each], classes, now, recalibrations)
+    )
 
 
 def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:

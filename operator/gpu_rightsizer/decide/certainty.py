@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.domain.decision import Certainty
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.models import Confidence
 from gpu_rightsizer.domain.need import (
-    DemandTail,
-    FramebufferMemory,
     OverheadSource,
     PreallocatedMemory,
     RiskState,
@@ -26,17 +25,23 @@ _LEVELS: Final = (Certainty.LOW, Certainty.MEDIUM, Certainty.HIGH)
 _THIN: Final = frozenset({Tier.T0, Tier.T1, Tier.T2, Tier.T3})
 
 
-def risk_state(need: Need) -> RiskState:
-    """What the stated probabilities rest on; without a tail, a model alone."""
+def risk_state(need: Need, horizon: timedelta) -> RiskState:
+    """What the stated probabilities rest on: the fleet's past only as far ahead as it was compared."""
+    compared = compared_up_to(need)
+    return RiskState.CALIBRATED if compared is not None and horizon <= compared else RiskState.MODEL_BASED
+
+
+def compared_up_to(need: Need) -> timedelta | None:
+    """The longest horizon for which the demand's tail was compared with what happened; None without."""
     memory = need.memory
-    if isinstance(memory, PreallocatedMemory | FramebufferMemory) and isinstance(memory.demand, DemandTail):
-        return memory.demand.state
-    return RiskState.MODEL_BASED
+    if isinstance(memory, Missing) or isinstance(memory.demand, Missing) or memory.demand.recalibration is None:
+        return None
+    return timedelta(hours=memory.demand.recalibration.hours)
 
 
 def certainty(situation: Situation, target: Candidate | None) -> tuple[Certainty, tuple[Finding, ...]]:
     """High, less one level for each thing that lowers it, and at most Medium where a figure is modelled or assumed."""
-    capping = _capping(situation.need)
+    capping = _capping(situation)
     lowering = (*_thin_evidence(situation), *(_unsure_place(target, situation) if target else ()))
     highest = 1 if capping else 2
     return _LEVELS[max(0, highest - len(lowering))], (*capping, *lowering)
@@ -48,10 +53,14 @@ def idle_certainty(situation: Situation) -> tuple[Certainty, tuple[Finding, ...]
     return (Certainty.MEDIUM if lowering else Certainty.HIGH), lowering
 
 
-def _capping(need: Need) -> tuple[Finding, ...]:
-    findings = []
-    if risk_state(need) is RiskState.MODEL_BASED:
-        findings.append(found(Code.RISK_MODEL_BASED))
+def _capping(situation: Situation) -> tuple[Finding, ...]:
+    findings, need = [], situation.need
+    if risk_state(need, situation.workload.objective.horizon) is RiskState.MODEL_BASED:
+        compared = compared_up_to(need)
+        modelled = (
+            found(Code.RISK_MODEL_BASED) if compared is None else found(Code.RISK_EXTRAPOLATED, compared=compared)
+        )
+        findings.append(modelled)
     if isinstance(need.memory, PreallocatedMemory) and need.memory.overhead_source is OverheadSource.ASSUMED:
         memory = need.memory
         findings.append(found(Code.OVERHEAD_ASSUMED, overhead=memory.overhead, error=memory.overhead_error))

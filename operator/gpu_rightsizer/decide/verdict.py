@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide import choice, tune
-from gpu_rightsizer.decide.certainty import certainty, idle_certainty, risk_state
+from gpu_rightsizer.decide.certainty import certainty, compared_up_to, idle_certainty, risk_state
 from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
 from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.incidents import weighed
@@ -167,7 +167,8 @@ def _decision(here: Situation, answer: _Answer) -> Decision:
         alternatives=answer.alternatives,
         rejected=answer.rejected,
         reasons=tuple(dict.fromkeys(reasons)),
-        risk_state=risk_state(here.need),
+        risk_state=risk_state(here.need, here.workload.objective.horizon),
+        compared_up_to=compared_up_to(here.need),
     )
 
 

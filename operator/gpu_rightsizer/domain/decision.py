@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from decimal import Decimal
 
     from gpu_rightsizer.domain.finding import Finding
@@ -134,3 +135,4 @@ class Decision:
     rejected: tuple[Candidate, ...]
     reasons: tuple[Finding, ...]
     risk_state: RiskState
+    compared_up_to: timedelta | None = None  # how far ahead the stated risk was compared with what happened

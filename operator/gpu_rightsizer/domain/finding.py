@@ -74,6 +74,7 @@ class Code(StrEnum):
     PRECISION_SLOWER = "PrecisionSlower"
     ACCELERATOR_UNMEASURED = "AcceleratorUnmeasured"  # no measured point covers it: certainty falls
     RISK_MODEL_BASED = "RiskModelBased"  # the probability is not calibrated on outcomes: at most Medium
+    RISK_EXTRAPOLATED = "RiskExtrapolated"  # calibrated, but not as far ahead as the horizon: at most Medium
     EVIDENCE_THIN = "EvidenceThin"  # the tier of the evidence lowers certainty
     CATALOGUE_RECALLED = "CatalogueRecalled"  # a catalogue entry not read in a source lowers certainty
     OBJECTIVE_UNCHECKED = "ObjectiveUnchecked"  # TTFT or TPOT could not be predicted

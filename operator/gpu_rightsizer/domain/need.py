@@ -36,6 +36,23 @@ class RiskState(StrEnum):
     CALIBRATED = "Calibrated"
 
 
+class DemandKind(StrEnum):
+    """What a demand is counted in."""
+
+    TOKENS = "Tokens"  # of KV
+    BYTES = "Bytes"  # of framebuffer
+
+
+class Rhythm(StrEnum):
+    """Whether there is work in at least half of the time."""
+
+    STEADY = "Steady"
+    INTERMITTENT = "Intermittent"
+
+
+Group: TypeAlias = tuple[DemandKind, Rhythm]  # workloads whose stated risks are compared together
+
+
 class IdleState(StrEnum):
     """Whether a workload is proven idle; only proven idle may shrink on idleness."""
 
@@ -72,13 +89,25 @@ class Bursts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Recalibration:
+    """What the stated probabilities of workloads like this one turned out to be.
+
+    `scores` (n,), ascending, 0 < score <= 1: the probability that each one's tail, fitted on the time before, gave to
+    exceeding what then was the largest demand of a window of `hours`. Uniform where the model is true.
+    """
+
+    hours: float
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DemandTail:
     """The predictive tail of a demand that only blocks' peaks show (tokens or bytes, busiest replica).
 
     A seasonal Bayesian peaks-over-threshold posterior: `seasonal` the scale per hour class (h,), `threshold` on
     demand/scale, `shape`, `scale`, `weight` the points (g,), `exceedances` the exponent k + c + 1/2 and
     `exposure_hours` T of the rate's Gamma posterior (longer by what part of them bursts are). `peak` is the largest
-    demand seen.
+    demand seen. With a `recalibration` its probabilities are those that came true on the fleet.
     """
 
     peak: float
@@ -90,8 +119,8 @@ class DemandTail:
     exceedances: float
     exposure_hours: float
     cap: float | None = None  # demand that physics cannot exceed (max_num_seqs x max_model_len), or None
-    state: RiskState = RiskState.MODEL_BASED
     bursts: Bursts | None = None
+    recalibration: Recalibration | None = None
 
 
 class OverheadSource(StrEnum):

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from gpu_rightsizer.domain.need import Bursts, DemandTail
+    from gpu_rightsizer.domain.need import Bursts, DemandTail, Recalibration
 
 _CHUNK = 256
 _BISECTIONS = 60
 _KNOTS = 24
 _CLOSER = 3.0  # knots lie closer near the usual peak, where P bends
 _SMALLEST_SHAPE = 3e-4  # stands for 0: the error of S is below 1 % where S is above 1e-4
+_FIRST_RANK = 5  # the fewest windows from which a frequency is taken
+_RARE = 10  # one in so many windows tells how fast rarer ones thin out
+_RARE_PRIOR = 10.0  # windows that count for the model's own law there
+_SLOWEST = 0.3
 
 
 def exceedance(tail: DemandTail, capacity: ArrayLike, horizon_hours: float) -> NDArray[np.float64]:
     """P(largest demand within the horizon > capacity), of `capacity`'s shape; 1 below the usual daily peak.
 
-    Posterior predictive: the rate of exceedances is integrated out analytically, shape and scale over their points.
+    Posterior predictive: the rate of exceedances is integrated out analytically, shape and scale over their points;
+    then as often as such a probability came true, where the tail has a recalibration.
     """
     asked = np.asarray(capacity, dtype=np.float64)
     flat = np.atleast_1d(asked).ravel()
@@ -36,6 +41,12 @@ def exceedances(
     tails: Sequence[DemandTail], rows: NDArray[np.intp], capacity: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The same for many pairs at once: `rows[i]` names the tail that `capacity[i]` and `hours[i]` belong to."""
+    return _as_it_came_true(_modelled(tails, rows, capacity, hours), tails, rows, hours)
+
+
+def _modelled(
+    tails: Sequence[DemandTail], rows: NDArray[np.intp], capacity: NDArray[np.float64], hours: NDArray[np.float64]
+) -> NDArray[np.float64]:
     out = np.ones(rows.size)
     sizes = [(t.seasonal.size, t.shape.size, 0 if t.bursts is None else t.bursts.shape.size) for t in tails]
     for size in set(sizes):
@@ -72,11 +83,52 @@ def interpolated(
     caps = np.array([np.inf if t.cap is None else t.cap for t in tails])
     rows = np.repeat(np.arange(len(tails)), _KNOTS)
     uncapped = [replace(t, cap=None) for t in tails]
-    chances = exceedances(uncapped, rows, knots.ravel(), hours[rows]).reshape(knots.shape)
+    chances = _modelled(uncapped, rows, knots.ravel(), hours[rows]).reshape(knots.shape)
     place = np.clip(np.log(np.fmax(asked, low[:, None]) / low[:, None]) / span[:, None], 0.0, 1.0) ** (1 / _CLOSER)
     inside = np.exp(np.minimum(_cubic(np.log(np.maximum(chances, 1e-300)), place * (_KNOTS - 1)), 0.0))
     found = np.where(np.isnan(asked), 1.0, np.where(asked >= caps[:, None], 0.0, inside))
+    found = _as_it_came_true(found, tails, np.arange(len(tails)), hours)
     return np.where(np.isnan(capacity), np.nan, found)
+
+
+def _as_it_came_true(
+    probability: NDArray[np.float64], tails: Sequence[DemandTail], rows: NDArray[np.intp], hours: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of the tails that have a recalibration: `rows` and `hours` go along the first axis."""
+    known = {id(t.recalibration): t.recalibration for t in tails if t.recalibration is not None}
+    if not known:
+        return probability
+    of = np.array([id(t.recalibration) for t in tails])[rows]
+    out = probability.copy()
+    for key, recalibration in known.items():
+        at = of == key
+        windows = (hours[at] / recalibration.hours).reshape(-1, *[1] * (probability.ndim - 1))
+        out[at] = came_true(probability[at], recalibration, windows)
+    return out
+
+
+def came_true(
+    probability: NDArray[np.float64], recalibration: Recalibration, windows: NDArray[np.float64] | float = 1.0
+) -> NDArray[np.float64]:
+    """How often a probability as low as this came true, for a horizon of so many of the windows that were compared.
+
+    In one window the share of scores at or below it, counting one more (never less than the scores can tell); between
+    scores and below the lowest five straight in logarithms, there with the slope of the lowest tenth (Hill, Annals of
+    Statistics 3, 1975), drawn towards 1, the model's own. A longer horizon repeats the window's hazard.
+    """
+    scores = recalibration.scores
+    count, first = scores.size, _FIRST_RANK - 1
+    rare = max(_FIRST_RANK, count // _RARE)
+    gaps = float(np.log(scores[rare] / scores[:rare]).sum())
+    slope = min(max((rare + _RARE_PRIOR) / (gaps + _RARE_PRIOR), _SLOWEST), 1.0)
+    at = np.log(scores[first:])
+    share = np.log(np.minimum((np.arange(first, count) + 2) / (count + 1), 1.0))
+    certain = probability >= 1
+    stated = np.where(certain, 0.5, np.maximum(probability, 1e-300))
+    log = np.log(np.maximum(-np.expm1(np.log1p(-stated) / windows), 1e-300))
+    found = np.where(log < at[0], share[0] + slope * (log - at[0]), np.interp(log, at, share))
+    within = -np.expm1(windows * np.log1p(-np.minimum(np.exp(found), 1 - 1e-12)))
+    return np.asarray(np.where(certain, 1.0, np.where(probability <= 0, 0.0, within)))
 
 
 def _cubic(values: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.need import (
+    DemandKind,
     DemandTail,
     FramebufferMemory,
+    Group,
     Hazard,
     Load,
     MemoryNeed,
     Need,
     PreallocatedMemory,
+    Recalibration,
 )
 from gpu_rightsizer.domain.readings import BlockSeries, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import Bytes
@@ -28,11 +32,12 @@ from gpu_rightsizer.estimate.evidence import Evidence, promote, reserves_memory,
 from gpu_rightsizer.estimate.idleness import idleness
 from gpu_rightsizer.estimate.load import device_load, host_need, load
 from gpu_rightsizer.estimate.memory import LARGE_DEVICE_SEQUENCES, Overhead, overhead, weight_bytes
+from gpu_rightsizer.estimate.recalibration import WINDOW_HOURS, group, recalibrated
 from gpu_rightsizer.estimate.symptoms import symptoms
 from gpu_rightsizer.estimate.tail import Peaks, fit_tails
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,13 +48,15 @@ _SHORT_REQUEST_SECONDS = 30.0  # requests shorter than a scrape interval come an
 _RECENT_REVISION = timedelta(hours=24)
 
 
-def estimate(worlds: Sequence[World], now: datetime) -> list[Need]:
+def estimate(
+    worlds: Sequence[World], now: datetime, recalibrations: Mapping[Group, Recalibration] = MappingProxyType({})
+) -> list[Need]:
     """The need of each workload, in the order given. The demand tails are fitted over the fleet at once."""
     evidence = promote([weigh(w, now) for w in worlds], [w.observation for w in worlds])
     hazards = [incidents.hazard(w.workload, _days(w.observation.span), now) for w in worlds]
     loads = [load(w.observation) for w in worlds]
     censored = [censored_blocks(w.observation) for w in worlds]
-    tails = _tails(worlds, hazards, loads, censored)
+    tails = _tails(worlds, hazards, loads, censored, recalibrations)
     parts = [_Parts(*p) for p in zip(evidence, hazards, loads, censored, tails, strict=True)]
     return [_need(world, now, part) for world, part in zip(worlds, parts, strict=True)]
 
@@ -111,11 +118,42 @@ def _tails(
     hazards: list[Hazard],
     loads: list[Load | Missing],
     censored: list[NDArray[np.bool_] | None],
+    recalibrations: Mapping[Group, Recalibration],
 ) -> list[DemandTail | Missing]:
     """The tail of KV demand, or of framebuffer use where the engine does not preallocate."""
     peaks = [_peaks(*each) for each in zip(worlds, hazards, loads, censored, strict=True)]
     fitted = iter(fit_tails([p for p in peaks if isinstance(p, Peaks)]))
-    return [next(fitted) if isinstance(p, Peaks) else p for p in peaks]
+    tails = [next(fitted) if isinstance(p, Peaks) else p for p in peaks]
+    if not recalibrations:
+        return tails
+    return [
+        replace(tail, recalibration=recalibrations.get(group(_kind(world), seen.series)))
+        if isinstance(tail, DemandTail) and isinstance(seen, Peaks)
+        else tail
+        for world, tail, seen in zip(worlds, tails, peaks, strict=True)
+    ]
+
+
+def recalibrate(worlds: Sequence[World], now: datetime) -> dict[Group, Recalibration]:
+    """What the fleet's last week says of probabilities stated a week ago; empty while too few have both weeks.
+
+    A workload that was changed meanwhile says nothing of its model, and neither does one whose demand was cut off.
+    """
+    fleet, kinds = [], []
+    for world in worlds:
+        hazard = incidents.hazard(world.workload, _days(world.observation.span), now)
+        cut = censored_blocks(world.observation)
+        peaks = _peaks(world, hazard, load(world.observation), cut)
+        settled = world.workload.since is None or now - world.workload.since >= 2 * timedelta(hours=WINDOW_HOURS)
+        if isinstance(peaks, Peaks) and settled and censoring_hold(world.observation, cut) is None:
+            fleet.append(peaks)
+            kinds.append(_kind(world))
+    return recalibrated(fleet, kinds)
+
+
+def _kind(world: World) -> DemandKind:
+    engine = world.workload.engine
+    return DemandKind.TOKENS if not isinstance(engine, Missing) and engine.preallocates else DemandKind.BYTES
 
 
 def _peaks(world: World, hazard: Hazard, work: Load | Missing, censored: NDArray[np.bool_] | None) -> Peaks | Missing:

@@ -144,8 +144,13 @@ def _risk(evaluation: Evaluation) -> dict[str, object] | None:
         "currentOomProbability": _shown(now, numbers.probability),
         "sloMissProbability": _shown(runs.slo_miss_probability if runs else None, numbers.probability),
     }
-    known = {key: value for key, value in told.items() if value is not None}
-    return {**known, "horizon": numbers.duration(objective.horizon), "state": decision.risk_state.value}
+    told |= {
+        "horizon": numbers.duration(objective.horizon),
+        "state": decision.risk_state.value,
+    }
+    if decision.compared_up_to is not None:
+        told["calibratedUpTo"] = numbers.duration(decision.compared_up_to)
+    return {key: value for key, value in told.items() if value is not None}
 
 
 def _predicted(evaluation: Evaluation) -> dict[str, object] | None:

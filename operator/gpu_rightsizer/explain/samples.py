@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from gpu_rightsizer.domain.decision import Candidate, Decision
+    from gpu_rightsizer.domain.need import Group, Recalibration
     from gpu_rightsizer.domain.world import Evaluation
 
 PREFIX: Final = "gpu_rightsizer_"
+_STATED: Final = (0.2, 0.1, 0.05, 0.01)
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 HELP: Final[Mapping[str, str]] = {
@@ -24,6 +26,8 @@ HELP: Final[Mapping[str, str]] = {
     "recommended_hourly_cost_usd": "USD per hour of a deployment as recommended; now, where nothing is to change.",
     "savings_recommended_usd_per_hour": "USD per hour that following the recommendation saves; negative costs more.",
     "oom_probability": "Probability of an out-of-memory within the horizon, of the placement now or as recommended.",
+    "reliability_windows": "Past weeks that the fleet's stated risks were compared with.",
+    "reliability_exceeded": "Those in which demand exceeded what the model alone gave the stated chance of exceeding.",
     "coverage_ratio": "Samples seen over samples expected of a deployment, 0 to 1.",
     "cycle_duration_seconds_count": "Whole cycles since the start.",
     "cycle_duration_seconds_sum": "Seconds that whole cycles took since the start.",
@@ -62,6 +66,19 @@ def deployment_samples(evaluations: Sequence[Evaluation]) -> list[Sample]:
         _sample("deployments", sum(each.decision.action is action for each in evaluations), {"action": action.value})
         for action in Action
     ]
+
+
+def reliability_samples(told: Mapping[Group, Recalibration]) -> list[Sample]:
+    """The reliability diagram: a true model has windows x stated of them exceeded."""
+    samples = []
+    for (kind, rhythm), each in told.items():
+        about = {"demand": kind.value, "rhythm": rhythm.value}
+        samples.append(_sample("reliability_windows", each.scores.size, about))
+        samples += [
+            _sample("reliability_exceeded", int((each.scores <= stated).sum()), about | {"stated": f"{stated:g}"})
+            for stated in _STATED
+        ]
+    return samples
 
 
 def cycle_samples(cycle: Cycle, deployments: int) -> list[Sample]:

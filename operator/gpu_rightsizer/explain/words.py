@@ -186,6 +186,10 @@ _COMPUTED: Final = {
         "No published measurement covers the accelerator[ {accelerator:name}], so the speed there is less sure."
     ),
     Code.RISK_MODEL_BASED: "The probabilities come from a model and are not yet compared with what happened here.",
+    Code.RISK_EXTRAPOLATED: (
+        "The probabilities were compared with what happened on this fleet[ up to {compared:duration} ahead]; further "
+        "ahead they come from a model."
+    ),
     Code.EVIDENCE_THIN: "The evidence is thin[ (tier {tier:name})].",
     Code.CATALOGUE_RECALLED: "A figure of the catalogue is not verified[: {entry:name}].",
     Code.OBJECTIVE_UNCHECKED: (

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def test_the_others_are_evaluated_and_the_fault_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = world(), world()
 
-    def sometimes(worlds: list[object], classes: object, now: object) -> object:
+    def sometimes(worlds: list[object], classes: object, now: object, told: object) -> object:
         if any(each is bad for each in worlds):
             raise ValueError("cannot convert float NaN to integer")
-        return evaluate(worlds, classes, now)  # type: ignore[arg-type]
+        return evaluate(worlds, classes, now, told)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cycle, "evaluate", sometimes)
-    evaluations, faults = cycle._evaluated([good, bad], [], NOW)
+    evaluations, faults = cycle._evaluated([good, bad], [], NOW, {})
 
     assert [each.world for each in evaluations] == [good]
     assert [each.problems for each in faults.values()] == ["ValueError: cannot convert float NaN to integer"]

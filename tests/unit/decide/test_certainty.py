@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from gpu_rightsizer.decide import decide
@@ -21,6 +22,7 @@ from gpu_rightsizer.domain.need import (
     Need,
     OverheadSource,
     PreallocatedMemory,
+    Recalibration,
     RiskState,
     Tier,
     WeighedIncident,
@@ -36,7 +38,12 @@ MEASURED = candidate("g6e.xlarge", predicted=prediction(measured_accelerator=Tru
 def calibrated(**changes: object) -> Need:
     memory = need().memory
     assert isinstance(memory, PreallocatedMemory)
-    return need(memory=replace(memory, demand=replace(tail(), state=RiskState.CALIBRATED)), **changes)
+    return need(
+        memory=replace(
+            memory, demand=replace(tail(), recalibration=Recalibration(24.0 * 30, np.linspace(0.01, 1.0, 100)))
+        ),
+        **changes,
+    )
 
 
 def decided(there: Candidate = MEASURED, needs: Need | None = None, **about: object) -> Decision:
@@ -59,6 +66,19 @@ def test_a_modelled_tail_is_at_most_medium() -> None:
 
     assert (decision.certainty, decision.risk_state) == (Certainty.MEDIUM, RiskState.MODEL_BASED)
     assert Code.RISK_MODEL_BASED in codes(decision.reasons)
+
+
+def test_a_risk_compared_less_far_ahead_than_the_horizon_is_at_most_medium_and_says_how_far() -> None:
+    week = replace(tail(), recalibration=Recalibration(168.0, np.linspace(0.01, 1.0, 100)))
+    memory = need().memory
+    assert isinstance(memory, PreallocatedMemory)
+
+    decision = decided(needs=need(memory=replace(memory, demand=week)))
+
+    assert (decision.certainty, decision.risk_state) == (Certainty.MEDIUM, RiskState.MODEL_BASED)
+    assert decision.compared_up_to == timedelta(days=7)
+    assert found(Code.RISK_EXTRAPOLATED, compared=timedelta(days=7)) in decision.reasons
+    assert Code.RISK_MODEL_BASED not in codes(decision.reasons)
 
 
 def test_assumed_overhead_is_at_most_medium() -> None:

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
-from gpu_rightsizer.domain.need import Idleness, IdleState
+from gpu_rightsizer.domain.need import DemandKind, Idleness, IdleState, Recalibration, Rhythm
 from gpu_rightsizer.domain.observation import Attribution
 from gpu_rightsizer.domain.readings import MissingReason, Signal
 from gpu_rightsizer.domain.units import gib
@@ -139,6 +141,7 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
         "resource_used": "11Gi",
         "resource_fits": "13Gi",
     },
+    Code.RISK_EXTRAPOLATED: {"compared": timedelta(days=7)},
     Code.NODE_LEAVES: {"nodes": 2},
     Code.NODE_STAYS: {"others": 7, "potential": Decimal("5.019")},
     Code.AUTOSCALER_OWNS_REPLICAS: {"owner": "HorizontalPodAutoscaler/llama-8b"},
@@ -157,6 +160,9 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.INVALID_SPEC: {"problems": "`spec.slo.horizon` must be a duration"},
 }
 FINDINGS: Final[Mapping[Code, Finding]] = {code: found(code, **_FACTS.get(code, {})) for code in Code}
+
+
+TOLD: Final = {(DemandKind.TOKENS, Rhythm.STEADY): Recalibration(168.0, np.linspace(0.005, 1.0, 200))}
 
 
 def evaluated(there: World, needs: Need, *candidates: Candidate) -> Evaluation:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from gpu_rightsizer.explain.samples import HELP, PREFIX, Cycle, Sample, cycle_samples, deployment_samples
-from tests.unit.explain.examples import keep, named, park, resize, shared_node, unknown
+from gpu_rightsizer.explain.samples import (
+    HELP,
+    PREFIX,
+    Cycle,
+    Sample,
+    cycle_samples,
+    deployment_samples,
+    reliability_samples,
+)
+from tests.unit.explain.examples import TOLD, keep, named, park, resize, shared_node, unknown
 
 WHO = {"namespace": "default", "name": "chat"}
 
@@ -57,10 +65,23 @@ def test_every_action_is_counted_even_if_nobody_has_it() -> None:
 
 def test_series_are_unique() -> None:
     samples = deployment_samples([resize(), named(resize(), "other")])
+    samples += reliability_samples(TOLD)
     samples += cycle_samples(Cycle(7, 1.5, 11, 20_000, {"Unavailable": 2, "Rejected": 0}), 2)
 
     keys = [(each.name, tuple(sorted(each.labels.items()))) for each in samples]
     assert len(set(keys)) == len(keys)
+
+
+def test_the_reliability_diagram_counts_windows_at_each_stated_risk() -> None:
+    told = valued(reliability_samples(TOLD))
+
+    assert told == {
+        "reliability_windows Tokens Steady": 200,
+        "reliability_exceeded Tokens Steady 0.2": 40,
+        "reliability_exceeded Tokens Steady 0.1": 20,
+        "reliability_exceeded Tokens Steady 0.05": 10,
+        "reliability_exceeded Tokens Steady 0.01": 2,
+    }
 
 
 def test_a_cycle() -> None:
@@ -77,7 +98,8 @@ def test_a_cycle() -> None:
 
 
 def test_every_metric_is_described_and_used() -> None:
-    samples = deployment_samples([resize()]) + cycle_samples(Cycle(1, 1.0, 1, 1, {"Unavailable": 0}), 1)
+    samples = deployment_samples([resize()]) + reliability_samples(TOLD)
+    samples += cycle_samples(Cycle(1, 1.0, 1, 1, {"Unavailable": 0}), 1)
 
     assert {each.name for each in samples} == {PREFIX + name for name in HELP}
     assert all(each.help.endswith(".") for each in samples)
