@@ -101,8 +101,8 @@ def test_the_risk_of_the_example() -> None:
     said(f"^-12.5 = {at_two:.0%}".replace("%", " %"))
     said(f"at 5 above it, {at_five * 100:.2f} %")
 
-    quiet = configuration_oom(Hazard(60 + 13.6, ()), np.array([48e9]), {}, 30.0)
-    said(f"^-0.2 = {quiet[0] * 100:.1f} %")
+    quiet = configuration_oom([Hazard(60 + 13.6, ())], np.array([48e9]), {}, 30.0)
+    said(f"^-0.2 = {quiet[0, 0] * 100:.1f} %")
 
 
 def test_how_far_it_looks_back_is_that_of_the_queries() -> None:

@@ -10,7 +10,7 @@ says there.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -28,19 +28,16 @@ WIDE_SCALES = np.exp(np.linspace(-1.9, 1.8, 7))  # where the series has too few 
 
 ORDINARY = (len(ORDINARY_SCALES), len(ORDINARY_SHAPES))
 BURSTS = (len(SHARES), len(BURST_SCALES), len(BURST_SHAPES))
-_PURE = ORDINARY[0] * ORDINARY[1]  # laws without bursts come first
 
 STEP = np.log(1.6)  # own scales are rounded to powers of 1.6, for which tables are kept
 _SPACING = 0.2
 _KNOTS = np.arange(np.log(5e-4), np.log(120.0), _SPACING)  # of the logarithm of an excess
 _LEAST = -60.0  # log density of what a law excludes
-_EXCLUDED = -1e4  # of a law whose bursts would be smaller than ordinary variation
 
 
-def split(laws: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A figure for each law, (n, laws), as (n, scales, shapes) without bursts and (n, scales, shapes, *BURSTS) with."""
-    rows = len(laws)
-    return laws[:, :_PURE].reshape(rows, *ORDINARY), laws[:, _PURE:].reshape(rows, *ORDINARY, *BURSTS)
+def least_burst(step: int) -> int:
+    """The first of `BURST_SCALES` that a law may have: bursts are no smaller than the series' own scale."""
+    return int(np.count_nonzero(BURST_SCALES[:-1] < np.exp(STEP * step)))
 
 
 def counted(row: NDArray[np.intp], excess: NDArray[np.float64], rows: int) -> NDArray[np.float32]:
@@ -56,7 +53,10 @@ def counted(row: NDArray[np.intp], excess: NDArray[np.float64], rows: int) -> ND
 
 @lru_cache(maxsize=64)
 def log_densities(step: int, wide: bool) -> NDArray[np.float32]:
-    """Log density of each law at each knot, (knots, laws), of a series whose own scale is 1.6^step."""
+    """Log density of each law at each knot, (knots, ordinary laws, 1 + bursts), of a series with own scale 1.6^step.
+
+    The last axis is the law without bursts, then each share, scale (from `least_burst` on) and shape of them.
+    """
     return _table(_log_density, step, wide)
 
 
@@ -67,9 +67,8 @@ def log_survivals(step: int, wide: bool) -> NDArray[np.float32]:
 
 
 def survivals(excess: NDArray[np.float64], step: int, *, wide: bool) -> NDArray[np.float64]:
-    """Chance of each law to exceed each excess, (k, laws)."""
-    ordinary, bursts = (np.exp(each) for each in _parts(_log_survival, excess, step, wide))
-    return np.asarray(_mixed(ordinary, bursts).T, dtype=np.float64)
+    """Chance of each law to exceed each excess, (k, ordinary laws, 1 + bursts)."""
+    return np.asarray(_mixed(_log_survival, excess, step, wide), dtype=np.float64)
 
 
 def own_scales(step: int, *, wide: bool) -> NDArray[np.float64]:
@@ -77,33 +76,22 @@ def own_scales(step: int, *, wide: bool) -> NDArray[np.float64]:
     return np.asarray((WIDE_SCALES if wide else ORDINARY_SCALES) * np.exp(STEP * step))
 
 
-def _table(
-    law: Callable[[NDArray[np.float64], float, float], NDArray[np.float64]], step: int, wide: bool
-) -> NDArray[np.float32]:
-    ordinary, bursts = (np.exp(each).astype(np.float32) for each in _parts(law, np.exp(_KNOTS), step, wide))
-    laws = np.log(_mixed(ordinary, bursts))
-    smaller = BURST_SCALES[:-1] < np.exp(STEP * step)
-    laws[_PURE:].reshape(*ORDINARY, *BURSTS, -1)[:, :, :, :-1][:, :, :, smaller] = _EXCLUDED
-    return np.ascontiguousarray(laws.T)
+_Law: TypeAlias = "Callable[[NDArray[np.float64], float, float], NDArray[np.float64]]"
 
 
-def _parts(
-    law: Callable[[NDArray[np.float64], float, float], NDArray[np.float64]],
-    at: NDArray[np.float64],
-    step: int,
-    wide: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The log law of ordinary variation and of bursts at each excess, (their laws, k)."""
-    ordinary = np.array([law(at, shape, s) for s in own_scales(step, wide=wide) for shape in ORDINARY_SHAPES])
-    bursts = np.array([law(at, shape, s) for s in BURST_SCALES for shape in BURST_SHAPES])
-    return np.maximum(ordinary, _LEAST), np.maximum(bursts, _LEAST)
+def _table(law: _Law, step: int, wide: bool) -> NDArray[np.float32]:
+    return np.ascontiguousarray(np.log(_mixed(law, np.exp(_KNOTS), step, wide)), dtype=np.float32)
 
 
-def _mixed(ordinary: NDArray[np.floating], bursts: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Each law: first without bursts, then with each share of each kind of bursts, (laws, k)."""
-    share = SHARES.astype(ordinary.dtype)[None, :, None, None]
-    with_bursts = (1 - share) * ordinary[:, None, None] + share * bursts[None, None]
-    return np.concatenate([ordinary, with_bursts.reshape(-1, ordinary.shape[1])])
+def _mixed(law: _Law, at: NDArray[np.float64], step: int, wide: bool) -> NDArray[np.float64]:
+    """Each law at each excess: first without bursts, then with each share of each kind of them."""
+    scales, least = own_scales(step, wide=wide), BURST_SCALES[least_burst(step) :]
+    ordinary = np.array([law(at, shape, s) for s in scales for shape in ORDINARY_SHAPES])
+    bursts = np.array([law(at, shape, s) for s in least for shape in BURST_SHAPES])
+    alone, burst = (np.exp(np.maximum(each, _LEAST)).T for each in (ordinary, bursts))
+    share = SHARES[:, None]
+    with_bursts = (1 - share) * alone[:, :, None, None] + share * burst[:, None, None, :]
+    return np.concatenate([alone[:, :, None], with_bursts.reshape(*alone.shape, -1)], axis=2)
 
 
 def _log_density(at: NDArray[np.float64], shape: float, scale: float) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from gpu_rightsizer.estimate import laws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -63,12 +63,19 @@ class Clusters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """Remembered exceedances of one series: excess, weight, and clusters expected in the quiet time since."""
+    """Remembered exceedances: whose, their excess, weight, and the clusters expected in the quiet time since; (k,)."""
 
-    row: int
+    row: NDArray[np.intp]
     excess: NDArray[np.float64]
     weight: NDArray[np.float64]
     expected: NDArray[np.float64]
+
+    def of(self, which: NDArray[np.bool_]) -> Past:
+        """Some of them."""
+        return Past(self.row[which], self.excess[which], self.weight[which], self.expected[which])
+
+
+_NOTHING = Past(np.zeros(0, dtype=np.intp), np.zeros(0), np.zeros(0), np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +87,7 @@ class Evidence:
     count: NDArray[np.int64]
     step: NDArray[np.int64]
     wide: NDArray[np.bool_]
-    past: tuple[Past, ...]
+    past: Past = _NOTHING
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +108,15 @@ class Nodes:
     share_square: NDArray[np.float64]
 
 
-def evidence(clusters: Clusters, past: Sequence[Past] = ()) -> Evidence:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Likelihood:
+    """How likely each series is without bursts (n, ordinary shapes) and with them (n, ordinary shapes, *BURSTS)."""
+
+    pure: NDArray[np.float32]
+    bursts: NDArray[np.float32]
+
+
+def evidence(clusters: Clusters, past: Past = _NOTHING) -> Evidence:
     """Counts the excesses of each series and takes its own scale: their median over log 2."""
     rows = len(clusters.count)
     wide = clusters.count < _ENOUGH
@@ -109,7 +124,7 @@ def evidence(clusters: Clusters, past: Sequence[Past] = ()) -> Evidence:
     step = np.round(np.log(np.clip(scale, _LEAST_SCALE, _LARGEST_SCALE)) / laws.STEP).astype(np.int64)
     whole = laws.counted(clusters.row[~clusters.cut], clusters.excess[~clusters.cut], rows)
     cut = laws.counted(clusters.row[clusters.cut], clusters.excess[clusters.cut], rows) if clusters.cut.any() else None
-    return Evidence(whole, cut, clusters.count, step, wide, tuple(past))
+    return Evidence(whole, cut, clusters.count, step, wide, past)
 
 
 def fleet_prior(seen: Evidence) -> Prior:
@@ -125,18 +140,15 @@ def fleet_prior(seen: Evidence) -> Prior:
     asked = Evidence(
         seen.whole[told],
         None if seen.cut is None else seen.cut[told],
-        seen.count[told], seen.step[told], seen.wide[told], (),
+        seen.count[told], seen.step[told], seen.wide[told],
     )  # fmt: skip
-    pure = np.empty((len(told), laws.ORDINARY[1]), np.float32)
-    bursts = np.empty((len(told), laws.ORDINARY[1], *laws.BURSTS), np.float32)
-    for rows, _, _, likelihood in _likelihoods(asked):
-        without, with_bursts = laws.split(likelihood)
-        pure[rows], bursts[rows] = without.mean(axis=1), with_bursts.mean(axis=1)
+    likelihood = _by_shapes(asked)
     prior = SHIPPED_PRIOR
     for _ in range(_ROUNDS):
+        given = _marginal(likelihood, prior.burst_shapes)
         for _ in range(_STEPS):
-            prior = _more_likely(prior, pure, bursts)
-        prior = replace(prior, burst_shapes=_best_shapes(prior, pure, bursts))
+            prior = _more_likely(prior, given)
+        prior = replace(prior, burst_shapes=_best_shapes(prior, likelihood))
     return prior
 
 
@@ -144,18 +156,18 @@ def posterior(seen: Evidence, prior: Prior) -> Nodes:
     """The laws weighed for each series, reduced to points that carry the mean and the spread of log scale."""
     rows = len(seen.count)
     ordinary = np.empty((rows, *laws.ORDINARY))
-    bursts = np.empty((3, rows, *laws.BURSTS[1:]))
+    bursts = np.zeros((3, rows, *laws.BURSTS[1:]))
     scales = np.empty((rows, laws.ORDINARY[0]))
     moments = np.stack([np.ones_like(laws.SHARES), laws.SHARES, laws.SHARES**2]).astype(np.float32)
-    flat = _weights(prior)
+    kinds = _of_bursts(prior)
     for at, step, wide, likelihood in _likelihoods(seen):
-        chance = likelihood * flat[wide]
-        chance /= chance.sum(axis=1, keepdims=True)
-        without, with_bursts = laws.split(chance)
-        joint = with_bursts.reshape(len(at), laws.ORDINARY[0] * laws.ORDINARY[1], -1)
-        ordinary[at] = without + joint.sum(axis=2).reshape(-1, *laws.ORDINARY)
-        of_bursts = joint.sum(axis=1).reshape(len(at), len(laws.SHARES), -1)
-        bursts[:, at] = np.einsum("ms,nsb->mnb", moments, of_bursts).reshape(3, len(at), *laws.BURSTS[1:])
+        least, base = laws.least_burst(step), _of_ordinary(prior, wide=wide)
+        weight = np.concatenate([prior.shares[:1], kinds[:, least:].ravel()])
+        chance = (likelihood @ weight) * base
+        total = chance.sum(axis=1, keepdims=True)
+        ordinary[at] = (chance / total).reshape(-1, *laws.ORDINARY)
+        of_bursts = ((base @ likelihood) * weight / total)[:, 1:].reshape(len(at), len(laws.SHARES), -1)
+        bursts[:, at, least:] = (moments @ of_bursts).swapaxes(0, 1).reshape(3, len(at), -1, laws.BURSTS[2])
         scales[at] = laws.own_scales(step, wide=wide)
     return _points(ordinary, scales, bursts)
 
@@ -174,61 +186,81 @@ def _medians(clusters: Clusters) -> NDArray[np.float64]:
 
 def _likelihoods(seen: Evidence) -> Iterator[tuple[NDArray[np.intp], int, bool, NDArray[np.float32]]]:
     """Rows of one own scale, that scale, and the likelihood of each law (largest of a row: 1)."""
-    past = {each.row: each for each in seen.past}
     key = seen.step * 2 + seen.wide
     for each in np.unique(key):
         step, wide = int(each) // 2, bool(each % 2)
         members = np.flatnonzero(key == each)
         for begin in range(0, len(members), _CHUNK):
             rows = members[begin : begin + _CHUNK]
-            log = seen.whole[rows] @ laws.log_densities(step, wide)
+            log = _summed(seen.whole[rows], laws.log_densities(step, wide))
             if seen.cut is not None and seen.cut[rows].any():
-                log += seen.cut[rows] @ laws.log_survivals(step, wide)
-            for place, row in enumerate(rows):
-                if row in past:
-                    log[place] += _of_past(past[int(row)], step, wide=wide)
-            log -= log.max(axis=1, keepdims=True)
+                log += _summed(seen.cut[rows], laws.log_survivals(step, wide))
+            _remember(log, rows, seen.past, (step, wide))
+            log -= log.max(axis=(1, 2), keepdims=True)
             yield rows, step, wide, np.exp(log, out=log)
 
 
-def _of_past(past: Past, step: int, *, wide: bool) -> NDArray[np.float64]:
-    """Each remembered exceedance happened once and did not repeat in the quiet time since; log, of each law."""
-    beyond = laws.survivals(past.excess, step, wide=wide)
-    log = np.log(np.maximum(beyond, 1e-12)) - past.expected[:, None] * beyond
-    return np.asarray((past.weight[:, None] * log).sum(axis=0))
+def _summed(counts: NDArray[np.float32], table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Counts (n, knots) times what each law says at the knots; from the first to the last at which anything is."""
+    used = np.flatnonzero(counts.any(axis=0))
+    among = slice(used[0], used[-1] + 1) if used.size else slice(0)
+    return np.asarray(np.tensordot(counts[:, among], table[among], axes=1))
+
+
+def _remember(log: NDArray[np.float32], rows: NDArray[np.intp], past: Past, scale: tuple[int, bool]) -> None:
+    """Adds what is remembered of these rows: each happened once and did not repeat in the quiet time since."""
+    if not past.row.size:
+        return
+    told = past.of(np.isin(past.row, rows))
+    for begin in range(0, len(told.row), _CHUNK):
+        part = told.of(np.arange(len(told.row)) // _CHUNK == begin // _CHUNK)
+        beyond = laws.survivals(part.excess, scale[0], wide=scale[1])
+        once = np.log(np.maximum(beyond, 1e-12)) - part.expected[:, None, None] * beyond
+        np.add.at(log, np.searchsorted(rows, part.row), part.weight[:, None, None] * once)
 
 
 def _of_bursts(prior: Prior) -> NDArray[np.float32]:
+    """The prior of each share, scale and shape of bursts."""
     return np.asarray(prior.shares[1:, None, None] * prior.burst_scales[:, None] * prior.burst_shapes, dtype=np.float32)
 
 
-def _weights(prior: Prior) -> dict[bool, NDArray[np.float32]]:
-    """The prior of every law, by whether the ordinary scale is only typical."""
-    each = np.concatenate([prior.shares[:1], _of_bursts(prior).ravel()])
-    spread = {False: np.ones(laws.ORDINARY[0]), True: np.exp(-0.5 * (np.log(laws.WIDE_SCALES) / _WIDE_SPREAD) ** 2)}
-    out = {}
-    for wide, scales in spread.items():
-        ordinary = (scales[:, None] * prior.ordinary_shapes).ravel().astype(np.float32)
-        joint = ordinary[:, None] * each
-        out[wide] = np.concatenate([joint[:, 0], joint[:, 1:].ravel()])
+def _of_ordinary(prior: Prior, *, wide: bool) -> NDArray[np.float32]:
+    """The prior of each ordinary scale and shape; all scales are alike unless the series' own is only typical."""
+    spread = np.exp(-0.5 * (np.log(laws.WIDE_SCALES) / _WIDE_SPREAD) ** 2) if wide else np.ones(laws.ORDINARY[0])
+    return np.asarray((spread[:, None] * prior.ordinary_shapes).ravel(), dtype=np.float32)
+
+
+def _by_shapes(asked: Evidence) -> _Likelihood:
+    """The likelihoods of series, their ordinary scales averaged."""
+    rows, shapes = len(asked.count), laws.ORDINARY[1]
+    out = _Likelihood(np.empty((rows, shapes), np.float32), np.zeros((rows, shapes, *laws.BURSTS), np.float32))
+    for at, step, _, likelihood in _likelihoods(asked):
+        mean = likelihood.reshape(len(at), *laws.ORDINARY, -1).mean(axis=1)
+        out.pure[at] = mean[:, :, 0]
+        out.bursts[at, :, :, laws.least_burst(step) :] = mean[:, :, 1:].reshape(
+            *mean.shape[:2], *laws.BURSTS[:1], -1, laws.BURSTS[2]
+        )
     return out
 
 
-def _more_likely(prior: Prior, pure: NDArray[np.float32], bursts: NDArray[np.float32]) -> Prior:
-    """One step of expectation and maximisation."""
-    alone = pure * (prior.ordinary_shapes * prior.shares[0])
-    flat = bursts.reshape(len(bursts), -1)
-    weight = (prior.ordinary_shapes[:, None] * _of_bursts(prior).ravel()).ravel()
-    total = alone.sum(axis=1) + flat @ weight
-    joint = ((1 / total) @ flat * weight).reshape(bursts.shape[1:])
-    without = (1 / total) @ alone
+def _marginal(likelihood: _Likelihood, burst_shapes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the shapes of bursts, (n, ordinary shapes, 1 + shares x scales)."""
+    bursts = (likelihood.bursts @ burst_shapes).reshape(*likelihood.pure.shape, -1)
+    return np.concatenate([likelihood.pure[:, :, None], bursts], axis=2)
+
+
+def _more_likely(prior: Prior, given: NDArray[np.float32]) -> Prior:
+    """One step of expectation and maximisation, of all but the shapes of bursts."""
+    kinds = np.concatenate([prior.shares[:1], (prior.shares[1:, None] * prior.burst_scales).ravel()])
+    weight = (prior.ordinary_shapes[:, None] * kinds).ravel()
+    flat = given.reshape(len(given), -1)
+    joint = ((1 / (flat @ weight)) @ flat * weight).reshape(given.shape[1:])
+    without, bursts = joint[:, 0], joint[:, 1:].reshape(-1, *laws.BURSTS[:2])
     return replace(
         prior,
-        shares=_moved(prior.shares, np.r_[without.sum(), joint.sum(axis=(0, 2, 3))], SHIPPED_PRIOR.shares),
-        burst_scales=_moved(prior.burst_scales, joint.sum(axis=(0, 1, 3)), SHIPPED_PRIOR.burst_scales),
-        ordinary_shapes=_moved(
-            prior.ordinary_shapes, without + joint.sum(axis=(1, 2, 3)), SHIPPED_PRIOR.ordinary_shapes
-        ),
+        shares=_moved(prior.shares, np.r_[without.sum(), bursts.sum(axis=(0, 2))], SHIPPED_PRIOR.shares),
+        burst_scales=_moved(prior.burst_scales, bursts.sum(axis=(0, 1)), SHIPPED_PRIOR.burst_scales),
+        ordinary_shapes=_moved(prior.ordinary_shapes, joint.sum(axis=1), SHIPPED_PRIOR.ordinary_shapes),
     )
 
 
@@ -239,12 +271,11 @@ def _moved(old: NDArray[np.float32], found: NDArray[np.float32], shipped: NDArra
     return np.asarray(moved / moved.sum(), dtype=np.float32)
 
 
-def _best_shapes(prior: Prior, pure: NDArray[np.float32], bursts: NDArray[np.float32]) -> NDArray[np.float32]:
+def _best_shapes(prior: Prior, likelihood: _Likelihood) -> NDArray[np.float32]:
     """The most likely of the normal laws for the shape of bursts, the rest of the prior given."""
-    known = replace(prior, burst_shapes=np.ones_like(prior.burst_shapes))
-    weight = prior.ordinary_shapes[:, None, None, None] * _of_bursts(known)
-    by_shape = (bursts * weight).reshape(len(bursts), -1, laws.BURSTS[2]).sum(axis=1)
-    alone = pure @ prior.ordinary_shapes * prior.shares[0]
+    weight = prior.ordinary_shapes[:, None, None] * prior.shares[1:, None] * prior.burst_scales
+    by_shape = weight.ravel() @ likelihood.bursts.reshape(len(likelihood.pure), -1, laws.BURSTS[2])
+    alone = likelihood.pure @ prior.ordinary_shapes * prior.shares[0]
     choices = [_normal(laws.BURST_SHAPES, mean, spread) for mean, spread in _SHAPES]
     scores = np.log(alone[:, None] + by_shape @ np.stack(choices).T + 1e-30).sum(axis=0)
     return choices[int(scores.argmax())]

@@ -84,7 +84,8 @@ def seasonal_scale(grid: Grid, floor: NDArray[np.float64]) -> NDArray[np.float64
     peaks = hourly(grid)
     days, day_of_week = _days(peaks)
     working, weekend = _usual(days[:, day_of_week < 5]), _usual(days[:, day_of_week >= 5])
-    overall = _midmean(peaks.values[:, :, None].transpose(0, 2, 1))[0][:, 0]
+    unseen = np.isnan(np.fmax(working[0], weekend[0]))
+    overall = _overall(peaks.values, np.asarray(unseen.any(axis=1)))
     least = _least(working[0], weekend[0], peaks.values, floor)
     level = [_filled(a, b, overall, least) for a, b in ((working, weekend), (weekend, working))]
     classes = np.where((day_of_week < 5)[None, :, None], level[0][:, None, :], level[1][:, None, :])
@@ -133,6 +134,13 @@ def _midmean(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     middle = (place >= aside[..., None]) & (place < (count - aside)[..., None])
     total = np.where(middle, ordered, 0.0).sum(axis=-1)
     return np.where(count > 0, total / np.maximum(count - 2 * aside, 1), np.nan), count
+
+
+def _overall(values: NDArray[np.float64], which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean of the middle half of all hours, of these series."""
+    out = np.full(len(values), np.nan)
+    out[which] = _midmean(values[which])[0]
+    return out
 
 
 def _least(

@@ -185,19 +185,14 @@ def _declustered(
     return Clusters(rows[starts], excess, cut, count)
 
 
-def _past(fleet: list[Peaks], found: _Exceedances, seasonal: NDArray[np.float64]) -> list[Past]:
+def _past(fleet: list[Peaks], found: _Exceedances, seasonal: NDArray[np.float64]) -> Past:
     """Each workload's remembered exceedances: their excess and the clusters expected in the quiet time since."""
-    remembered = []
+    told = [(row, each.demand, each.weight, each.quiet_hours) for row, peaks in enumerate(fleet) for each in peaks.past]
+    row, demand, weight, quiet = np.array(told, dtype=np.float64).reshape(-1, 4).T
+    at = row.astype(np.intp)
     rate = (found.clusters.count + 0.5) / np.maximum(found.hours, 1.0)
-    for i, peaks in enumerate(fleet):
-        if not peaks.past:
-            continue
-        demand = np.array([p.demand for p in peaks.past])
-        weight = np.array([p.weight for p in peaks.past])
-        quiet = np.array([p.quiet_hours for p in peaks.past])
-        excess = np.maximum(demand / seasonal[i].max() / found.threshold[i] - 1, 0.0)
-        remembered.append(Past(i, excess, weight, quiet * rate[i]))
-    return remembered
+    excess = np.maximum(demand / seasonal.max(axis=1)[at] / found.threshold[at] - 1, 0.0)
+    return Past(at, excess, weight, quiet * rate[at])
 
 
 __all__ = ["SHIPPED_PRIOR", "PastExceedance", "Peaks", "fit_tails"]

@@ -10,9 +10,9 @@ from gpu_rightsizer.domain.workload import OomKind
 from gpu_rightsizer.estimate.incidents import PRIOR_EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from gpu_rightsizer.domain.need import Hazard, WeighedIncident
 
@@ -20,13 +20,19 @@ _MORE_ROOM = 0.2  # relevance left where a device is larger than the one it happ
 
 
 def configuration_oom(
-    hazard: Hazard, memory: NDArray[np.float64], of_class: Mapping[str, float], horizon_days: float
+    hazards: Sequence[Hazard], memory: NDArray[np.float64], of_class: Mapping[str, float], horizon_days: ArrayLike
 ) -> NDArray[np.float64]:
-    """P(at least one within the horizon) for devices of `memory` bytes; Gamma-Poisson with a = 0.2 + weights."""
-    events = np.full(memory.shape, PRIOR_EVENTS)
-    for incident in hazard.incidents:
-        events = events + _weights(incident, memory, of_class)
-    return np.asarray(-np.expm1(-events * np.log1p(horizon_days / hazard.exposure_days)))
+    """P(at least one within the horizon) of each workload on devices of `memory` bytes; horizons are a column.
+
+    Gamma-Poisson with a = 0.2 + weights.
+    """
+    devices = np.ravel(memory)
+    events = np.full((len(hazards), devices.size), PRIOR_EVENTS)
+    for row, hazard in enumerate(hazards):
+        for incident in hazard.incidents:
+            events[row] += _weights(incident, devices, of_class)
+    exposure = np.array([hazard.exposure_days for hazard in hazards])[:, None]
+    return np.asarray(-np.expm1(-events * np.log1p(np.asarray(horizon_days) / exposure)))
 
 
 def _weights(

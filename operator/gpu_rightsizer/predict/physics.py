@@ -111,14 +111,14 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
     room = np.where(reserved, capacity / growth, visible / ALLOCATOR_MARGIN)
     stable = peak * STABLE / np.maximum(stream.utilisation, 1e-9)
     fits = need <= available
-    by_load = _exceedance(fleet, room, fits)
+    by_load, sooner = _exceedance(fleet, (room, np.where(stable < room, stable, np.nan)), fits)
     by_configuration = _configuration(fleet, of_class)
     spread = np.where(fleet.own & np.isfinite(_measured_tpot(fleet)), _OWN_SIGMA, sigma(asked, fleet.hardware))
     factor = np.exp(Z95 * spread)
     return Outlook(
         ledger=memory, flow=stream, capacity=np.where(reserved, capacity, np.nan), demand=demand, need=need,
         available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),
-        overload=_overload(fleet, by_load, np.where(stable < room, stable, np.nan), fits),
+        overload=np.fmax(by_load, sooner),  # of the memory, or of the load where it becomes unstable sooner
         tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
         slo_miss=_slo_miss(fleet, stream, spread), precision=verdicts(asked, fleet.hardware),
         device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
@@ -202,46 +202,31 @@ def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
     return np.asarray(np.maximum(ratio, 1.0) * share)
 
 
-def _overload(
-    fleet: _Fleet, by_load: NDArray[np.float64], stable: NDArray[np.float64], fits: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """P(demand beyond what is stable): that of the memory, or of the load where it becomes unstable sooner."""
-    sooner = _exceedance(fleet, stable, fits)
-    return np.where(np.isnan(stable), by_load, np.fmax(by_load, sooner))
-
-
-def _exceedance(fleet: _Fleet, capacity: NDArray[np.float64], fits: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _exceedance(
+    fleet: _Fleet, capacities: tuple[NDArray[np.float64], ...], fits: NDArray[np.bool_]
+) -> list[NDArray[np.float64]]:
     """P(demand > capacity within each workload's horizon); NaN where there is no tail, 1 where today's does not fit."""
-    out = np.full(capacity.shape, np.nan)
-    tails, rows = [], []
-    for i, row in enumerate(fleet.rows):
-        tail = _tail(fleet.needs[row.world])
-        if tail is not None:
-            tails.append(tail)
-            rows.append(i)
-    if not tails:
-        return out
-    hours = np.array([_horizon_days(fleet, i) * 24 for i in rows])
-    asked = capacity[rows]
-    out[rows] = np.where(np.isnan(asked), np.nan, 1.0)
-    wanted = (asked > 0) & fits[rows]
-    chances = interpolated(tails, np.where(wanted, np.minimum(asked, 1e15), np.nan), hours)
-    out[rows] = np.where(wanted, chances, out[rows])
-    return out
+    known = [_tail(fleet.needs[row.world]) for row in fleet.rows]
+    tails, rows = [t for t in known if t is not None], np.array([t is not None for t in known], dtype=bool)
+    out = np.full((len(known), len(capacities), fits.shape[1]), np.nan)
+    if tails:
+        hours = _horizon_days(fleet)[rows, 0] * 24
+        asked = np.stack(capacities, axis=1)[rows]
+        wanted = (asked > 0) & fits[rows, None]
+        capacity = np.where(wanted, np.minimum(asked, 1e15), np.nan).reshape(len(tails), -1)
+        chances = interpolated(tails, capacity, hours).reshape(asked.shape)
+        out[rows] = np.where(wanted, chances, np.where(np.isnan(asked), np.nan, 1.0))
+    return list(out.swapaxes(0, 1))
 
 
-def _horizon_days(fleet: _Fleet, row: int) -> float:
-    return fleet.worlds[fleet.rows[row].world].workload.objective.horizon.total_seconds() / 86_400
+def _horizon_days(fleet: _Fleet) -> NDArray[np.float64]:
+    horizons = [fleet.worlds[row.world].workload.objective.horizon for row in fleet.rows]
+    return _column([horizon.total_seconds() / 86_400 for horizon in horizons])
 
 
 def _configuration(fleet: _Fleet, of_class: Mapping[str, float]) -> NDArray[np.float64]:
-    memory = fleet.hardware.memory.reshape(-1)
-    return np.stack(
-        [
-            configuration_oom(fleet.needs[row.world].hazard, memory, of_class, _horizon_days(fleet, i))
-            for i, row in enumerate(fleet.rows)
-        ]
-    )
+    hazards = [fleet.needs[row.world].hazard for row in fleet.rows]
+    return configuration_oom(hazards, fleet.hardware.memory, of_class, _horizon_days(fleet))
 
 
 def _measured_tpot(fleet: _Fleet) -> NDArray[np.float64]:

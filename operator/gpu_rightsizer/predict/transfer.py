@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_rightsizer.predict.queue import flow
-from gpu_rightsizer.predict.work import busy_tpot
+from gpu_rightsizer.predict.work import busy_tpots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +40,8 @@ def slowdown(
 
     Evidence may only slow the prediction: a class that does better than the model today need not do so elsewhere.
     """
-    measured = [busy_tpot(world) for world in worlds]
-    tpot = np.array([m[0] for m in measured])[:, None]
-    output = np.where(work.output > 0, work.output, np.nan)
-    rate = np.array([m[1] for m in measured])[:, None] / output
+    tpot, generated = busy_tpots(worlds).T[:, :, None]
+    rate = generated / np.where(work.output > 0, work.output, np.nan)
     at = np.maximum(here, 0)
     busy = replace(work, rate=rate)
     present = capacity[np.arange(len(at)), at][:, None]

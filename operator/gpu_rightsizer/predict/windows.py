@@ -30,12 +30,17 @@ def longest_prompt(mean: float, requests_per_second: float, attainment: float) -
     return mean * math.exp(_SIGMA * _score(requests, round(attainment, 5)) - _SIGMA**2 / 2)
 
 
-@lru_cache(maxsize=4096)
 def _score(requests: int, attainment: float) -> float:
     """The standard normal score of the length that k of `requests` exceed with probability `1 - attainment`."""
     requests = min(requests, 2000)
     rank = requests - math.ceil(0.95 * requests) + 1
-    late = max(1.0 - attainment, 1e-5)
+    expected = _expected(rank, max(1.0 - attainment, 1e-5))
+    return NormalDist().inv_cdf(1.0 - min(max(expected / requests, 1e-9), 0.5))
+
+
+@lru_cache(maxsize=1024)
+def _expected(rank: int, late: float) -> float:
+    """The mean of a Poisson count that reaches `rank` with probability `late`."""
     low, high = 0.0, float(rank)
     for _ in range(_STEPS):
         middle = (low + high) / 2
@@ -43,7 +48,7 @@ def _score(requests: int, attainment: float) -> float:
             high = middle
         else:
             low = middle
-    return NormalDist().inv_cdf(1.0 - min(max(low / requests, 1e-9), 0.5))
+    return low
 
 
 def _at_least(rank: int, expected: float) -> float:

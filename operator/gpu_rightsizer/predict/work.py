@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.engines import EngineSettings
     from gpu_rightsizer.domain.need import Need
+    from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.world import World
 
 VLLM_LIKE, TRT_LIKE, ANY_ENGINE = 0, 1, 2
@@ -90,28 +90,44 @@ def engine_code(engine: EngineType) -> int:
     return _ENGINE.get(engine, ANY_ENGINE)
 
 
-def busy_tpot(world: World) -> tuple[float, float]:
-    """Median p95 TPOT (s) and generation rate (tokens/s) of the busiest quarter of blocks; NaN where not measured."""
-    tpot, rate = world.observation.tpot, world.observation.generation_rate
+def busy_tpots(worlds: Sequence[World]) -> NDArray[np.float64]:
+    """Median p95 TPOT (s) and generation rate (tokens/s) of each one's busiest quarter of blocks, (n, 2).
+
+    NaN where not measured, or not on the same blocks.
+    """
+    out = np.full((len(worlds), 2), np.nan)
+    pairs = [_on_the_same_blocks(each.observation) for each in worlds]
+    for length in {len(pair[0]) for pair in pairs if pair is not None}:
+        rows = [row for row, pair in enumerate(pairs) if pair is not None and len(pair[0]) == length]
+        told = np.array([pair for pair in pairs if pair is not None and len(pair[0]) == length])
+        out[rows] = _busiest(told[:, 0], told[:, 1])
+    return out
+
+
+def _on_the_same_blocks(seen: Observation) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    tpot, rate = seen.tpot, seen.generation_rate
     if not isinstance(tpot, BlockSeries) or not isinstance(rate, BlockSeries):
-        return np.nan, np.nan
-    if (tpot.start, tpot.block, len(tpot.values)) != (rate.start, rate.block, len(rate.values)):
-        return np.nan, np.nan
-    known = tpot.known() & rate.known() & (rate.values > 0) & (tpot.values > 0)
-    if not known.any():
-        return np.nan, np.nan
-    rates, times = rate.values[known], tpot.values[known]
-    busy = rates >= _quantile(np.sort(rates), _BUSY_SHARE)
-    return _quantile(np.sort(times[busy]), 0.5), _quantile(np.sort(rates[busy]), 0.5)
+        return None
+    alike = (tpot.start, tpot.block, len(tpot.values)) == (rate.start, rate.block, len(rate.values))
+    return (tpot.values, rate.values) if alike else None
 
 
-def _quantile(ordered: NDArray[np.float64], share: float) -> float:
-    """Linear between the two nearest, as `np.quantile`, which is ten times slower on an array of some hundred."""
-    at = share * (len(ordered) - 1)
-    low = math.floor(at)
-    below, above = float(ordered[low]), float(ordered[min(low + 1, len(ordered) - 1)])
-    part = at - low
-    return above - (above - below) * (1 - part) if part >= 0.5 else below + (above - below) * part
+def _busiest(tpot: NDArray[np.float64], rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Medians over the blocks of each row in which its rate is in the upper quarter of those with work."""
+    known = np.isfinite(tpot) & np.isfinite(rate) & (rate > 0) & (tpot > 0)
+    least = _quantiles(np.where(known, rate, np.nan), _BUSY_SHARE)
+    busy = known & (rate >= least[:, None])
+    return np.stack([_quantiles(np.where(busy, each, np.nan), 0.5) for each in (tpot, rate)], axis=1)
+
+
+def _quantiles(values: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Of the known values of each row, linear between the two nearest; as `np.nanquantile`, which loops over rows."""
+    ordered = np.sort(values, axis=1)  # NaN last
+    last = np.maximum(np.count_nonzero(~np.isnan(values), axis=1) - 1, 0)
+    rows, place = np.arange(len(values)), share * last
+    low = place.astype(np.intp)
+    below, above, part = ordered[rows, low], ordered[rows, np.minimum(low + 1, last)], place - low
+    return np.asarray(np.where(part >= 0.5, above - (above - below) * (1 - part), below + (above - below) * part))
 
 
 def _column(world: World, need: Need, share: float) -> dict[str, float]:

@@ -29,7 +29,7 @@ def test_the_densities_are_those_of_the_survivals(step: int) -> None:
     at = np.exp(laws._KNOTS[20:40])
     beyond = laws.survivals(at, step, wide=False)
     slope = (laws.survivals(at * 0.999, step, wide=False) - laws.survivals(at * 1.001, step, wide=False)) / (
-        0.002 * at[:, None]
+        0.002 * at[:, None, None]
     )
     density = np.exp(laws.log_densities(step, wide=False)[20:40].astype(float))
     reaches = (beyond > 1e-6) & (laws.log_densities(step, wide=False)[20:40] > -1e3)
@@ -80,10 +80,10 @@ def test_a_remembered_burst_makes_bursts_likelier_and_quiet_time_less() -> None:
     seen = clusters([calm(rng)])
 
     def chance(*past: Past) -> float:
-        return float(posterior(evidence(seen, past), SHIPPED_PRIOR).burst_weight.sum())
+        return float(posterior(evidence(seen, *past), SHIPPED_PRIOR).burst_weight.sum())
 
     def remembered(expected: float) -> Past:
-        return Past(0, np.array([2.0]), np.ones(1), np.array([expected]))
+        return Past(np.zeros(1, dtype=np.intp), np.array([2.0]), np.ones(1), np.array([expected]))
 
     assert chance() < chance(remembered(0.0))
     assert chance(remembered(500.0)) < chance(remembered(0.0))
