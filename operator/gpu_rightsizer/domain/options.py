@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.decision import Candidate, Configuration
+    from gpu_rightsizer.domain.need import Need
+    from gpu_rightsizer.domain.workload import Workload
 
 _BITS: Final = {code: 1 << min(place, 62) for place, code in enumerate(Code)}
 """A bit for each code that can rule a candidate out: those are declared first. The others share the last bit."""
@@ -90,12 +92,25 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """The same workload if one thing were otherwise: as configured, what it would need, and where it would run."""
+
+    workload: Workload
+    need: Need
+    where: Configuration
+
+
+def _untold(changes: Sequence[Change]) -> list[Candidate | None]:
+    return [None] * len(changes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Options(Sequence["Candidate"]):
     """Candidates by index into `places`; each is made when it is looked at.
 
     `order` is by `rank`; `codes` are the bits of what rules each out, `faults` the number of those findings. `risk` is
     the out-of-memory probability (NaN: unknown), `changes` the number of engine arguments that change, `unpredicted`
-    where TTFT and TPOT are not known.
+    where TTFT and TPOT are not known. `otherwise` predicts again, with something changed (None: cannot be told).
     """
 
     places: Places
@@ -106,6 +121,7 @@ class Options(Sequence["Candidate"]):
     changes: NDArray[np.int64]
     unpredicted: Mapping[str, NDArray[np.bool_]]
     make: Callable[[int], Candidate]
+    otherwise: Callable[[Sequence[Change]], Sequence[Candidate | None]] = _untold
     made: dict[int, Candidate] = field(default_factory=dict)
 
     @staticmethod

@@ -82,6 +82,11 @@ class Evidence:
     wide: NDArray[np.bool_]
     past: tuple[Past, ...]
 
+    def forgetting(self, rows: Sequence[int] | NDArray[np.intp]) -> Evidence:
+        """Of these series, what was counted alone."""
+        cut = None if self.cut is None else self.cut[rows]
+        return Evidence(self.whole[rows], cut, self.count[rows], self.step[rows], self.wide[rows], ())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nodes:
@@ -122,11 +127,7 @@ def fleet_prior(seen: Evidence) -> Prior:
     if len(told) < _FLEET_SERIES:
         return SHIPPED_PRIOR
     told = told[:: -(-len(told) // _ASKED)]
-    asked = Evidence(
-        seen.whole[told],
-        None if seen.cut is None else seen.cut[told],
-        seen.count[told], seen.step[told], seen.wide[told], (),
-    )  # fmt: skip
+    asked = seen.forgetting(told)
     pure = np.empty((len(told), laws.ORDINARY[1]), np.float32)
     bursts = np.empty((len(told), laws.ORDINARY[1], *laws.BURSTS), np.float32)
     for rows, _, _, likelihood in _likelihoods(asked):
