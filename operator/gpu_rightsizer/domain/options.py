@@ -63,7 +63,7 @@ class Places:
 
     `hourly` is USD/h (None: no price), `prices` the different ones in order, from zero on, and `level` the index of
     each configuration's among them; it is 0 too where there is no price. `dollars` is the price as a float, NaN where
-    there is none: near enough to tell what need not be computed exactly.
+    there is none: near enough to tell what need not be computed exactly. `ranks` is the tensor-parallel degree.
     """
 
     configurations: tuple[Configuration, ...]
@@ -71,19 +71,21 @@ class Places:
     prices: tuple[Decimal, ...]
     level: NDArray[np.int64]
     dollars: NDArray[np.float64]
+    ranks: NDArray[np.int64]
 
     @staticmethod
     def of(configurations: Iterable[Configuration], hourly: Iterable[Decimal | None]) -> Places:
         """With the prices in order."""
-        each = tuple(hourly)
+        where, each = tuple(configurations), tuple(hourly)
         prices = tuple(sorted({Decimal(0), *(price for price in each if price is not None)}))
         level = {price: place for place, price in enumerate(prices)}
         return Places(
-            configurations=tuple(configurations),
+            configurations=where,
             hourly=each,
             prices=prices,
             level=np.array([level[price or Decimal(0)] for price in each], dtype=np.int64),
             dollars=np.array([np.nan if price is None else float(price) for price in each], dtype=np.float64),
+            ranks=np.array([one.tensor_parallel for one in where], dtype=np.int64),
         )
 
     def below(self, limit: Decimal) -> NDArray[np.bool_]:
