@@ -15,7 +15,7 @@ from gpu_rightsizer.api.scalars import (
     UsdOut,
 )
 from gpu_rightsizer.api.wire import Text, Wire, list_atomic
-from gpu_rightsizer.domain.decision import Action, Binding, Certainty, Realisation
+from gpu_rightsizer.domain.decision import Action, Binding, Certainty, Lever, Realisation
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.need import RiskState, Tier
 
@@ -54,6 +54,20 @@ class Alternative(Configuration):
     ] = None
 
 
+class HoldsWith(Wire):
+    """One change with which a rejected configuration would hold."""
+
+    change: Annotated[
+        Lever,
+        Field(
+            description="What would change: a field of `spec.slo` (`TpotObjective`, `TtftObjective`, `MaxOomRisk`, "
+            "`OomCost`), an engine argument (`MaxModelLen`, `MaxNumSeqs`, `MaxNumBatchedTokens`, "
+            "`GpuMemoryUtilization`), the pod's requests (`CpuRequest`, `MemoryRequest`), `Replicas` or `WeightDtype`."
+        ),
+    ]
+    value: Annotated[str, Text(63, 1), Field(description="The value that would do, for example `60ms`, `fp8` or `64`.")]
+
+
 class Rejected(Wire):
     """A configuration that was ruled out."""
 
@@ -62,6 +76,13 @@ class Rejected(Wire):
     replicas: Annotated[CountOut, Field(description="Replicas.")]
     reason: Annotated[Code, Field(description="The one thing that rules it out, as a word for programs.")]
     message: Annotated[Sentence, Field(description="The same as a sentence with its numbers.")]
+    holds_with: Annotated[
+        HoldsWith | None,
+        Field(
+            description="The smallest single change with which it would hold, found by predicting again. At most three "
+            "of the list have one; absent also where no such change was found."
+        ),
+    ] = None
 
 
 class Cost(Wire):

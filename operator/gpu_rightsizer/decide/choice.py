@@ -104,12 +104,18 @@ def alternatives(situation: Situation, target: Candidate | None, holding: NDArra
 def rejected(situation: Situation, indices: NDArray[np.intp], limit: Decimal | None) -> tuple[Candidate, ...]:
     """At most five that do not hold and would cost less than `limit`, nearest first, with the decisive finding first.
 
-    Nearest is with the fewest findings against it, then closest in price; one of each kind of accelerator.
+    Nearest is with the fewest findings against it, then closest in price, then split the most; one of each kind of
+    accelerator.
     """
     places = situation.options.places
     out = ~situation.hold if limit is None else ~situation.hold & places.below(limit)
     failing = indices[out[indices]]
-    distance = (-places.level[failing], situation.faults[failing], situation.fail(_RULES)[failing])
+    distance = (
+        -places.ranks[failing],
+        -places.level[failing],
+        situation.faults[failing],
+        situation.fail(_RULES)[failing],
+    )
     nearest = failing[np.lexsort(distance)]  # stable: equals stay cheapest first
     shown = (situation.candidate(index) for index in _of_each_kind(situation, nearest.tolist(), MOST_REJECTED))
     return tuple(_decisive_first(each) for each in shown)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.decide import choice, tune
+from gpu_rightsizer.decide import choice, incidents, tune
 from gpu_rightsizer.decide.certainty import certainty, compared_up_to, idle_certainty, risk_state
 from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
 from gpu_rightsizer.decide.idle import Parking, parking
-from gpu_rightsizer.decide.incidents import weighed
 from gpu_rightsizer.decide.ledger import arithmetic
 from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.rules import leave_nothing
@@ -153,7 +152,7 @@ def _decision(here: Situation, answer: _Answer) -> Decision:
     told = {each.code for each in details}
     reasons = (
         *answer.why,
-        *_consequences(here, action, target),
+        *_consequences(here, answer),
         *details,
         *(each for each in doubts if each.code not in told),
         *_remarks(here, target),
@@ -182,8 +181,9 @@ def _certainty(here: Situation, action: Action, target: Candidate | None) -> tup
             return certainty(here, target)
 
 
-def _consequences(here: Situation, action: Action, target: Candidate | None) -> tuple[Finding, ...]:
+def _consequences(here: Situation, answer: _Answer) -> tuple[Finding, ...]:
     """When the saving is real, who else must act, and what the past says about it."""
+    target = answer.target
     bill = cost(here.workload, here.current, target)
     potential = potential_hourly(here.workload, here.current, target) if target else None
     findings: list[Finding] = []
@@ -192,8 +192,8 @@ def _consequences(here: Situation, action: Action, target: Candidate | None) -> 
     if here.workload.replicas_owner and _changes_replicas(here, target):
         findings.append(found(Code.AUTOSCALER_OWNS_REPLICAS, owner=here.workload.replicas_owner))
     findings += _bounds(here)
-    staying = potential if action is Action.RESIZE else None
-    return (*findings, *weighed(here, target, staying))
+    nearest = (*answer.rejected, *answer.alternatives)
+    return (*findings, *incidents.weighed(here, incidents.Answer(target, nearest)))
 
 
 def _bounds(here: Situation) -> list[Finding]:

@@ -82,6 +82,31 @@ class Candidate:
         return Candidate(self.configuration, self.hourly, self.prediction, failures, self.notes)
 
 
+class Lever(StrEnum):
+    """What one change could be that lets a rejected configuration pass."""
+
+    TPOT_OBJECTIVE = "TpotObjective"
+    TTFT_OBJECTIVE = "TtftObjective"
+    MAX_MODEL_LEN = "MaxModelLen"
+    MAX_NUM_SEQS = "MaxNumSeqs"
+    MAX_NUM_BATCHED_TOKENS = "MaxNumBatchedTokens"
+    GPU_MEMORY_UTILIZATION = "GpuMemoryUtilization"
+    CPU_REQUEST = "CpuRequest"
+    MEMORY_REQUEST = "MemoryRequest"
+    REPLICAS = "Replicas"
+    WEIGHT_DTYPE = "WeightDtype"
+    MAX_OOM_RISK = "MaxOomRisk"
+    OOM_COST = "OomCost"
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """One change and the value that would do: seconds, tokens, a share, millicores, bytes, a number, a name or USD."""
+
+    lever: Lever
+    value: float | str | Decimal
+
+
 class Action(StrEnum):
     """What is recommended."""
 

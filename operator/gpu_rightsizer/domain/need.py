@@ -121,6 +121,7 @@ class DemandTail:
     cap: float | None = None  # demand that physics cannot exceed (max_num_seqs x max_model_len), or None
     bursts: Bursts | None = None
     recalibration: Recalibration | None = None
+    unremembered: DemandTail | None = None  # the same without the incidents that are remembered; None without any
 
 
 class OverheadSource(StrEnum):

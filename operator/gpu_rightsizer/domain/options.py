@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.decision import Candidate, Configuration
+    from gpu_rightsizer.domain.need import Need
+    from gpu_rightsizer.domain.workload import Workload
 
 _BITS: Final = {code: 1 << min(place, 62) for place, code in enumerate(Code)}
 """A bit for each code that can rule a candidate out: those are declared first. The others share the last bit."""
@@ -61,7 +63,7 @@ class Places:
 
     `hourly` is USD/h (None: no price), `prices` the different ones in order, from zero on, and `level` the index of
     each configuration's among them; it is 0 too where there is no price. `dollars` is the price as a float, NaN where
-    there is none: near enough to tell what need not be computed exactly.
+    there is none: near enough to tell what need not be computed exactly. `ranks` is the tensor-parallel degree.
     """
 
     configurations: tuple[Configuration, ...]
@@ -69,19 +71,21 @@ class Places:
     prices: tuple[Decimal, ...]
     level: NDArray[np.int64]
     dollars: NDArray[np.float64]
+    ranks: NDArray[np.int64]
 
     @staticmethod
     def of(configurations: Iterable[Configuration], hourly: Iterable[Decimal | None]) -> Places:
         """With the prices in order."""
-        each = tuple(hourly)
+        where, each = tuple(configurations), tuple(hourly)
         prices = tuple(sorted({Decimal(0), *(price for price in each if price is not None)}))
         level = {price: place for place, price in enumerate(prices)}
         return Places(
-            configurations=tuple(configurations),
+            configurations=where,
             hourly=each,
             prices=prices,
             level=np.array([level[price or Decimal(0)] for price in each], dtype=np.int64),
             dollars=np.array([np.nan if price is None else float(price) for price in each], dtype=np.float64),
+            ranks=np.array([one.tensor_parallel for one in where], dtype=np.int64),
         )
 
     def below(self, limit: Decimal) -> NDArray[np.bool_]:
@@ -90,12 +94,25 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """The same workload if one thing were otherwise: as configured, what it would need, and where it would run."""
+
+    workload: Workload
+    need: Need
+    where: Configuration
+
+
+def _untold(changes: Sequence[Change]) -> list[Candidate | None]:
+    return [None] * len(changes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Options(Sequence["Candidate"]):
     """Candidates by index into `places`; each is made when it is looked at.
 
     `order` is by `rank`; `codes` are the bits of what rules each out, `faults` the number of those findings. `risk` is
     the out-of-memory probability (NaN: unknown), `changes` the number of engine arguments that change, `unpredicted`
-    where TTFT and TPOT are not known.
+    where TTFT and TPOT are not known. `otherwise` predicts again, with something changed (None: cannot be told).
     """
 
     places: Places
@@ -106,6 +123,7 @@ class Options(Sequence["Candidate"]):
     changes: NDArray[np.int64]
     unpredicted: Mapping[str, NDArray[np.bool_]]
     make: Callable[[int], Candidate]
+    otherwise: Callable[[Sequence[Change]], Sequence[Candidate | None]] = _untold
     made: dict[int, Candidate] = field(default_factory=dict)
 
     @staticmethod

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.observation import Observation
+    from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.domain.world import World
 
 _SHORT_REQUEST_SECONDS = 30.0  # requests shorter than a scrape interval come and go unseen
@@ -171,7 +172,7 @@ def _peaks(world: World, hazard: Hazard, work: Load | Missing, censored: NDArray
     per_request = work.kv_tokens_per_request if isinstance(work, Load) else 0.0
     kept_up = without_backlog(demand, observation, work, workload.objective)
     seen = _unseen_corrected(kept_up, observation, work)
-    return Peaks(seen, censored, per_request, past, _cap(world))
+    return Peaks(seen, censored, per_request, past, most_demand(workload))
 
 
 def _unseen_corrected(demand: BlockSeries, observation: Observation, work: Load | Missing) -> BlockSeries:
@@ -189,9 +190,9 @@ def _unseen_corrected(demand: BlockSeries, observation: Observation, work: Load 
     return replace(demand, values=raised)
 
 
-def _cap(world: World) -> float | None:
+def most_demand(workload: Workload) -> float | None:
     """Tokens beyond which a KV pool can never be the limit: a full batch of the longest requests, on any device."""
-    settings = world.workload.settings
+    settings = workload.settings
     if settings.max_num_seqs is None or settings.max_model_len is None:
         return None
     batch = LARGE_DEVICE_SEQUENCES if "max_num_seqs" in settings.by_device else settings.max_num_seqs

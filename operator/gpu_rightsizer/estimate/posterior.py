@@ -10,7 +10,7 @@ import numpy as np
 from gpu_rightsizer.estimate import laws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -89,6 +89,11 @@ class Evidence:
     wide: NDArray[np.bool_]
     past: Past = _NOTHING
 
+    def forgetting(self, rows: Sequence[int] | NDArray[np.intp]) -> Evidence:
+        """Of these series, what was counted alone."""
+        cut = None if self.cut is None else self.cut[rows]
+        return Evidence(self.whole[rows], cut, self.count[rows], self.step[rows], self.wide[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nodes:
@@ -137,12 +142,7 @@ def fleet_prior(seen: Evidence) -> Prior:
     if len(told) < _FLEET_SERIES:
         return SHIPPED_PRIOR
     told = told[:: -(-len(told) // _ASKED)]
-    asked = Evidence(
-        seen.whole[told],
-        None if seen.cut is None else seen.cut[told],
-        seen.count[told], seen.step[told], seen.wide[told],
-    )  # fmt: skip
-    likelihood = _by_shapes(asked)
+    likelihood = _by_shapes(seen.forgetting(told))
     prior = SHIPPED_PRIOR
     for _ in range(_ROUNDS):
         given = _marginal(likelihood, prior.burst_shapes)

@@ -9,7 +9,7 @@ Large-Scale Inference (2010), ch. 1, for a prior from the fleet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +64,11 @@ class _Exceedances:
     clusters: Clusters
     hours: NDArray[np.float64]  # (n,)
 
+    def of(self, rows: list[int]) -> _Exceedances:
+        """Of these series, the clusters counted alone."""
+        counted = replace(self.clusters, count=self.clusters.count[rows])
+        return _Exceedances(self.seasonal[rows], self.threshold[rows], counted, self.hours[rows])
+
 
 def fit_tails(fleet: Sequence[Peaks]) -> list[DemandTail]:
     """The tail of each series, in the order given. Every series must have at least one known value."""
@@ -83,8 +88,16 @@ def _fit_group(fleet: list[Peaks], block: int) -> list[DemandTail]:
     found = _exceedances(fleet, grid)
     seasonal = compressed(found.seasonal)
     seen = evidence(found.clusters, _past(fleet, found, seasonal))
-    points = posterior(seen, fleet_prior(seen))
-    return _tails(fleet, found, seasonal, points, np.nanmax(grid.values, axis=1))
+    prior = fleet_prior(seen)
+    peak = np.nanmax(grid.values, axis=1)
+    tails = _tails(fleet, found, seasonal, posterior(seen, prior), peak)
+    rows = [i for i, peaks in enumerate(fleet) if peaks.past]
+    if rows:
+        points = posterior(seen.forgetting(rows), prior)
+        without = _tails([fleet[i] for i in rows], found.of(rows), seasonal[rows], points, peak[rows])
+        for i, tail in zip(rows, without, strict=True):
+            tails[i] = replace(tails[i], unremembered=tail)
+    return tails
 
 
 def _tails(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gpu_rightsizer.domain.decision import Action, Realisation
+from gpu_rightsizer.decide.counterfactual import counterfactuals
+from gpu_rightsizer.domain.decision import Action, Lever, Realisation
 from gpu_rightsizer.domain.readings import BlockSeries, Missing
 from gpu_rightsizer.explain import numbers
 from gpu_rightsizer.explain.identity import recommendation_id
@@ -16,13 +19,31 @@ from gpu_rightsizer.explain.usage import main_history, series_span
 from gpu_rightsizer.explain.words import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from gpu_rightsizer.domain.decision import Candidate, Configuration, Decision, Prediction
+    from gpu_rightsizer.domain.decision import Candidate, Configuration, Counterfactual, Decision, Prediction
     from gpu_rightsizer.domain.finding import Finding
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.world import Evaluation
+
+_VALUES: Final[Mapping[Lever, Callable[[float | str | Decimal], str]]] = MappingProxyType(
+    {
+        Lever.TPOT_OBJECTIVE: lambda value: numbers.duration(timedelta(seconds=float(value))),
+        Lever.TTFT_OBJECTIVE: lambda value: numbers.duration(timedelta(seconds=float(value))),
+        Lever.CPU_REQUEST: lambda value: numbers.cores(float(value)),
+        Lever.MEMORY_REQUEST: lambda value: numbers.memory(float(value)),
+        Lever.MAX_OOM_RISK: lambda value: numbers.probability(float(value)),
+        Lever.OOM_COST: lambda value: numbers.usd(Decimal(value)),
+    }
+    | dict.fromkeys(
+        (
+            *(Lever.MAX_MODEL_LEN, Lever.MAX_NUM_SEQS, Lever.MAX_NUM_BATCHED_TOKENS),
+            *(Lever.GPU_MEMORY_UTILIZATION, Lever.REPLICAS, Lever.WEIGHT_DTYPE),
+        ),
+        str,
+    )
+)
 
 Figure = TypeVar("Figure", float, Decimal)
 
@@ -37,7 +58,7 @@ _DAY_OF_BLOCKS: Final = 24
 def recommendation(
     evaluation: Evaluation, now: datetime, *, policy_generation: int = 0, issue: int = 0
 ) -> dict[str, object]:
-    """Every field of the API, in its order."""
+    """Every field of the API, in its order; what rejected configurations would hold with is `with_changes`."""
     workload, decision = evaluation.world.workload, evaluation.decision
     parts: dict[str, object] = {
         "id": recommendation_id(workload, decision, policy_generation=policy_generation, issue=issue),
@@ -119,6 +140,35 @@ def _alternative(candidate: Candidate, decision: Decision) -> dict[str, object]:
         "oomProbability": _shown(candidate.prediction.oom_probability, numbers.probability),
     }
     return place | {key: value for key, value in figures.items() if value is not None}
+
+
+def with_changes(advice: Mapping[str, object], evaluation: Evaluation, now: datetime) -> dict[str, object]:
+    """The recommendation with the one change that would let each of the nearest rejected configurations pass.
+
+    That asks physics again, some milliseconds for each deployment, so that it is done only where it is written.
+    """
+    rejected = [each for each in evaluation.decision.rejected[:MOST_REJECTED] if each.failures]
+    if not rejected:
+        return dict(advice)
+    told = zip((_rejected(each) for each in rejected), counterfactuals(evaluation, now), strict=False)
+    return {**advice, "rejected": [each | ({"holdsWith": holds_with(what)} if what else {}) for each, what in told]}
+
+
+def without_changes(advice: Mapping[str, object]) -> dict[str, object]:
+    """The recommendation as it was before `with_changes`."""
+    listed = advice.get("rejected")
+    if not isinstance(listed, list):
+        return dict(advice)
+    plain = [
+        {key: value for key, value in each.items() if key != "holdsWith"} if isinstance(each, dict) else each
+        for each in listed
+    ]
+    return {**advice, "rejected": plain}
+
+
+def holds_with(what: Counterfactual) -> dict[str, object]:
+    """As the API has it: the change, and its value in the notation of the field it is about."""
+    return {"change": what.lever.value, "value": _VALUES[what.lever](what.value)}
 
 
 def _rejected(candidate: Candidate) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpu_rightsizer.explain.conditions import Frame, conditions, refused
 from gpu_rightsizer.explain.fitting import fitted
-from gpu_rightsizer.explain.recommendation import recommendation
+from gpu_rightsizer.explain.recommendation import recommendation, with_changes, without_changes
 from gpu_rightsizer.explain.steady import steady
 from gpu_rightsizer.explain.usage import current, incidents, usage
 
@@ -26,19 +26,31 @@ def status(
     policy_generation: int = 0,
     issue: int = 0,
 ) -> Mapping[str, object]:
-    """The whole status; exactly `previous` when nothing but noise has changed, so that the caller need not write."""
+    """The whole status; exactly `previous` when nothing but noise has changed, so that the caller need not write.
+
+    What rejected configurations would hold with costs the most to tell, so that it is told where something changed.
+    """
     workload = evaluation.world.workload
+    advice = recommendation(evaluation, now, policy_generation=policy_generation, issue=issue)
     new: dict[str, object] = {
         "observedGeneration": workload.key.generation,
         "conditions": conditions(evaluation, Frame(workload.key.generation, now, _conditions(previous))),
         "current": current(evaluation),
         "usage": usage(evaluation),
-        "recommendation": recommendation(evaluation, now, policy_generation=policy_generation, issue=issue),
+        "recommendation": advice,
     }
     remembered = incidents(workload)
     if remembered:
         new["incidents"] = remembered
-    return steady(fitted(new), previous)
+    before = _plain(previous) if previous else None
+    if before is not None and steady(fitted(new), before) is before:
+        return previous or before
+    return fitted(new | {"recommendation": with_changes(advice, evaluation, now)})
+
+
+def _plain(status: Mapping[str, object]) -> Mapping[str, object]:
+    advice = status.get("recommendation")
+    return {**status, "recommendation": without_changes(advice)} if isinstance(advice, dict) else status
 
 
 def status_without_evaluation(

@@ -31,7 +31,8 @@ CAUSE: Final[Mapping[str, str]] = MappingProxyType(
     {
         Cause.APPLIES: "still applies",
         Cause.SETTINGS_CHANGED: "may be gone, the engine's settings changed since",
-        Cause.OTHER_MODEL: "was another model",
+        Cause.PREFILL_CHUNKED: "may be gone, the engine's settings changed since and prefill is chunked now",
+        Cause.OTHER_MODEL: "was with another model",
         Cause.HOST_MEMORY: "was host memory, no matter of the accelerator",
     }
 )

@@ -18,7 +18,7 @@ from gpu_rightsizer.explain.text import safe, shortened
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST: Final = 600  # characters of one sentence
+LONGEST: Final = 900  # characters of one sentence
 
 _EVIDENCE: Final = {
     Code.METRICS_MISSING: (
@@ -200,9 +200,15 @@ _COMPUTED: Final = {
         "Memory beyond weights and KV cache is assumed, not measured[: {overhead:gib}][ +- {error:gib}]."
     ),
     Code.INCIDENT_WEIGHED: (
-        "Out of memory[ on {time:day}][ on {instance_class:name}][ ({kind:kind})][ at a demand of "
-        "{demand:tokens} tokens][. The cause {cause:cause}][ (weight {weight:share})][. Chance as recommended: "
-        "{chance:probability} in {horizon:duration}][. Staying costs {staying:usd} more a month]."
+        "Out of memory[ {times:count} times, most telling][ on {time:day}][ on {instance_class:name}][ ({kind:kind})]"
+        "[ at a demand of {demand:tokens} tokens][. The cause {cause:cause}][ (weight {weight:share})][. Chance of "
+        "another in {horizon:duration}:][ {first_chance:probability} on {first:name}][ ({first_without:probability} "
+        "if that had never been)][, {second_chance:probability} on {second:name}][ ({second_without:probability})]"
+        "[, {third_chance:probability} on {third:name}][ ({third_without:probability})][, {fourth_chance:probability} "
+        "on {fourth:name}][ ({fourth_without:probability})][. Staying costs {staying:usd} more a month][ than "
+        "{instead:name}][: in {horizon:duration} as much as {pays_for:figure} out-of-memories at {oom_cost:usd}][: at "
+        "{oom_cost:usd} each, moving pays up to {break_even:probability} more risk][, and moving adds "
+        "{added:probability}][. Host memory ran out too, on {host_time:day}, no matter of the accelerator]."
     ),
     Code.HOST_REQUEST_UNUSED: (
         "The pod asks for host resources that it never used[: {resource:name}][, {resource_requested:name} "
@@ -273,7 +279,7 @@ _SCRAPE_ENGINE: Final = "Scrape the engine's `/metrics`."
 
 
 def say(finding: Finding) -> str:
-    """The sentence of a finding, its figures formatted once, at most 600 characters."""
+    """The sentence of a finding, its figures formatted once, at most 900 characters."""
     return shortened(_SENTENCES[finding.code].said(dict(finding.facts)), LONGEST)
 
 

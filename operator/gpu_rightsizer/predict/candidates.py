@@ -10,6 +10,7 @@ import numpy as np
 from gpu_rightsizer.domain.decision import Binding, Candidate
 from gpu_rightsizer.domain.options import Options
 from gpu_rightsizer.predict.findings import Judge, screened
+from gpu_rightsizer.predict.otherwise import Today
 from gpu_rightsizer.predict.physics import outlook
 from gpu_rightsizer.predict.places import Table, replica_counts
 from gpu_rightsizer.predict.work import Row
@@ -72,7 +73,8 @@ def _options(ground: Ground, members: Sequence[_Stand], judge: Judge) -> Iterato
     for i, each in enumerate(members):
         unpredicted = {"TTFT": ttft[i], "TPOT": tpot[i]}
         yield Options(
-            ground.places, order[i], codes[i], faults[i], risk[i], changes[i], unpredicted, each.candidate
+            ground.places, order[i], codes[i], faults[i], risk[i], changes[i], unpredicted, each.candidate,
+            Today(each.world, each.need, each.table).otherwise,
         )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def screened(outlook: Outlook, rows: Sequence[Row], worlds: Sequence[World], nee
     for bit, which in zip(_SCREENED.values(), out, strict=True):
         codes |= which * np.int64(bit)
     for index, (row, shape) in enumerate(zip(rows, outlook.here.tolist(), strict=True)):
-        if shape >= 0:
+        if shape >= 0 and outlook.runs_here(index, shape):
             symptoms = _symptoms(outlook, (index, shape), worlds[row.world], needs[row.world])
             codes[index, shape] = mask(each.code for each in symptoms)
             context[index, shape] = 0
@@ -112,7 +112,7 @@ def _overloaded(outlook: Outlook, about: Sequence[Workload], needs: Sequence[Nee
 def _most_overload(outlook: Outlook, about: Sequence[Workload], needs: Sequence[Need]) -> NDArray[np.float64]:
     """The probability allowed: beyond now and the budget; where it fails now, no more than a fixed limit. A column."""
     at = np.maximum(outlook.here, 0)
-    now = np.where(outlook.here >= 0, outlook.overload[np.arange(len(at)), at], 0.0)
+    now = np.where(outlook.here >= 0, outlook.overload[outlook.like, at[outlook.like]], 0.0)
     limit = np.nan_to_num(now, nan=0.0) + [max(OVERLOAD_BUDGET, each.objective.max_oom_risk) for each in about]
     fails = np.array([bool(each.symptoms) for each in needs], dtype=bool)
     return np.asarray(np.where(fails, np.minimum(limit, OVERLOAD_AFTER_SYMPTOMS), limit)[:, None])
@@ -147,7 +147,7 @@ class Judge:
         """The prediction, what rules the shape out, and the shorter context that would let it in."""
         slower = self.outlook.precision[at] == SLOWER and not isinstance(world.workload.model, Missing)
         notes = (self._word(Code.PRECISION_SLOWER, at, world),) if slower else ()
-        if at[1] == self.outlook.here[at[0]]:
+        if self.outlook.runs_here(*at):
             return Judgement(self._prediction(at), tuple(_symptoms(self.outlook, at, world, need)), notes, {})
         codes, context = int(self.screening.codes[at]), int(self.screening.context[at])
         failures = tuple(self._word(code, at, world) for code, bit in _SCREENED.items() if codes & bit)

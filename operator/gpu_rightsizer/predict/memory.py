@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ALLOCATOR_MARGIN = 1.05  # fragmentation of a caching allocator where the engine does not preallocate
 _LEAST_OVERHEAD = 0.3 * GIB
-_RESCALED_ERROR = 0.35  # of what an overhead changes when ranks or step size do: as uncertain as an assumed one
+RESCALED_ERROR = 0.35  # of what an overhead changes when ranks or step size do: as uncertain as an assumed one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def ledger(work: Work, hardware: Hardware, known: Overheads, visible: NDArray[np
     here = _typical(work, known.large, known.ranks)
     there = _typical(work, hardware.large, hardware.ranks)
     overhead = np.maximum(known.value + there - here, _LEAST_OVERHEAD)
-    error = known.error + _RESCALED_ERROR * np.abs(there - here)
+    error = known.error + RESCALED_ERROR * np.abs(there - here)
     available = work.utilization * visible
     weights = work.weights / (hardware.ranks * work.pipeline)
     per_token = kv_per_rank(work, hardware.ranks)

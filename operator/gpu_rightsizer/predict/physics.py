@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,11 @@ class Outlook:
     rate: NDArray[np.float64]
     longest: NDArray[np.float64]
     here: NDArray[np.intp]  # index of the present shape, -1 where unknown
+    like: NDArray[np.intp]  # the row that runs so today: itself, but for a row that asks what would be otherwise
+
+    def runs_here(self, row: int, shape: int) -> bool:
+        """That very configuration runs today, so that it is judged by what it does."""
+        return bool(self.here[row] == shape and self.like[row] == row)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +73,7 @@ class _Fleet:
     needs: Sequence[Need]
     shapes: Shapes
     here: NDArray[np.intp]
+    like: NDArray[np.intp]
 
     @property
     def hardware(self) -> Hardware:
@@ -80,16 +86,26 @@ class _Fleet:
 
 
 def outlook(
-    rows: Sequence[Row], worlds: Sequence[World], needs: Sequence[Need], shapes: Shapes, of_class: Mapping[str, float]
+    rows: Sequence[Row],
+    worlds: Sequence[World],
+    needs: Sequence[Need],
+    shapes: Shapes,
+    of_class: Mapping[str, float],
+    *,
+    like: Sequence[int] | None = None,
 ) -> Outlook:
-    """The whole physics of a part of the fleet. `of_class` is device memory by class name, for past incidents."""
+    """The whole physics of a part of the fleet. `of_class` is device memory by class name, for past incidents.
+
+    `like` names for each row that of the same workload and load as it runs today, whose speed was measured.
+    """
     here = np.array([_here(worlds[row.world], shapes) for row in rows], dtype=np.intp)
-    fleet = _Fleet(rows, worlds, needs, shapes, here)
+    today = np.arange(len(rows)) if like is None else np.array(like, dtype=np.intp)
+    fleet = _Fleet(rows, worlds, needs, shapes, here, today)
     asked = work(rows, worlds, needs)
     visible = _visible(fleet)
     memory = ledger(asked, fleet.hardware, _overheads(fleet), visible)
     capacity = _capacity(fleet, memory)
-    slow = slowdown([worlds[r.world] for r in rows], asked, fleet.hardware, fleet.here, capacity)
+    slow = slowdown([worlds[r.world] for r in rows], asked, fleet.hardware, fleet.here, capacity)[fleet.like]
     stream = flow(asked, fleet.hardware, capacity, slow)
     return _joined(fleet, asked, memory, visible, stream, capacity, of_class)
 
@@ -105,13 +121,15 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
 ) -> Outlook:
     peak, growth = _peaks(fleet), _growth(fleet, stream)
     reserved = _reserved(fleet)
-    demand = np.where(reserved, peak * growth, peak)
+    cap = _caps(fleet)
+    demand = np.where(reserved, np.minimum(peak * growth, cap), peak)
     need = np.where(reserved, memory.need(np.nan_to_num(demand, nan=0.0)), peak * ALLOCATOR_MARGIN)
     available = np.where(reserved, memory.available, visible)
     room = np.where(reserved, capacity / growth, visible / ALLOCATOR_MARGIN)
     stable = peak * STABLE / np.maximum(stream.utilisation, 1e-9)
     fits = need <= available
     by_load, sooner = _exceedance(fleet, (room, np.where(stable < room, stable, np.nan)), fits)
+    by_load = np.where(reserved & fits & (capacity >= cap), 0.0, by_load)
     by_configuration = _configuration(fleet, of_class)
     spread = np.where(fleet.own & np.isfinite(_measured_tpot(fleet)), _OWN_SIGMA, sigma(asked, fleet.hardware))
     factor = np.exp(Z95 * spread)
@@ -122,7 +140,7 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
         tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
         slo_miss=_slo_miss(fleet, stream, spread), precision=verdicts(asked, fleet.hardware),
         device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
-        rate=asked.rate, longest=asked.longest, here=fleet.here,
+        rate=asked.rate, longest=asked.longest, here=fleet.here, like=fleet.like,
     )  # fmt: skip
 
 
@@ -187,6 +205,12 @@ def _peaks(fleet: _Fleet) -> NDArray[np.float64]:
     return _column([np.nan if t is None else t.peak for t in tails])
 
 
+def _caps(fleet: _Fleet) -> NDArray[np.float64]:
+    """Tokens that one replica can hold at most, whatever is asked of it; infinite where nothing limits it."""
+    tails = [_tail(fleet.needs[row.world]) for row in fleet.rows]
+    return _column([np.inf if t is None or t.cap is None else t.cap for t in tails])
+
+
 def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
     """How much larger the batch is there than here at the same load; never below 1, and by the replicas' share.
 
@@ -194,7 +218,7 @@ def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
     there is no such ratio: the present demand stands, and the class is overloaded.
     """
     at = np.maximum(fleet.here, 0)
-    present = stream.batch[np.arange(len(at)), at][:, None]
+    present = stream.batch[fleet.like, at[fleet.like]][:, None]
     share = _column([row.share for row in fleet.rows])
     known = (fleet.here >= 0)[:, None] & (present > 0) & np.isfinite(stream.batch)
     known = known & (stream.utilisation <= STABLE)
@@ -207,7 +231,8 @@ def _exceedance(
 ) -> list[NDArray[np.float64]]:
     """P(demand > capacity within each workload's horizon); NaN where there is no tail, 1 where today's does not fit."""
     known = [_tail(fleet.needs[row.world]) for row in fleet.rows]
-    tails, rows = [t for t in known if t is not None], np.array([t is not None for t in known], dtype=bool)
+    rows = np.array([t is not None for t in known], dtype=bool)
+    tails = [t if t.cap is None else replace(t, cap=None) for t in known if t is not None]  # no demand: see `_caps`
     out = np.full((len(known), len(capacities), fits.shape[1]), np.nan)
     if tails:
         hours = _horizon_days(fleet)[rows, 0] * 24

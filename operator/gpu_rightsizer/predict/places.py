@@ -116,8 +116,12 @@ def replica_counts(workload: Workload) -> tuple[int, ...]:
     return tuple(sorted({max(workload.replicas, 1), *_proposed(workload)}))
 
 
-def _split(workload: Workload, ranks: int) -> tuple[Finding, ...]:
+def split_failures(workload: Workload, where: Configuration) -> tuple[Finding, ...]:
     """Heads that do not split over so many ranks; as it runs now it is not doubted."""
+    return _split(workload, where.tensor_parallel)
+
+
+def _split(workload: Workload, ranks: int) -> tuple[Finding, ...]:
     model = workload.model
     if isinstance(model, Missing) or ranks == workload.settings.tensor_parallel or model.allows_tensor_parallel(ranks):
         return ()

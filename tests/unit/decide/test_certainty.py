@@ -29,7 +29,7 @@ from gpu_rightsizer.domain.need import (
 )
 from gpu_rightsizer.domain.readings import Signal
 from gpu_rightsizer.domain.workload import Incident, OomKind, ScaleToZeroRules
-from tests.builders import LLAMA_8B, NOW, candidate, incident, missing, need, prediction, tail, workload
+from tests.builders import LLAMA_8B, NOW, candidate, incident, missing, need, prediction, settings, tail, workload
 
 PRESENT = candidate("p5.48xlarge")
 MEASURED = candidate("g6e.xlarge", predicted=prediction(measured_accelerator=True))
@@ -156,7 +156,7 @@ def weighed(past: Incident, **about: object) -> Finding:
     return next(each for each in decision.reasons if each.code is Code.INCIDENT_WEIGHED)
 
 
-def test_the_ledger_says_when_where_at_what_demand_whether_it_still_applies_and_what_staying_costs() -> None:
+def test_it_says_when_where_at_what_demand_whether_it_still_applies_the_chances_and_what_staying_costs() -> None:
     past = incident(demand_tokens=120_000.0)
 
     finding = weighed(past)
@@ -166,10 +166,16 @@ def test_the_ledger_says_when_where_at_what_demand_whether_it_still_applies_and_
         "instance_class": "g5.xlarge",
         "kind": "CudaServing",
         "cause": "Applies",
-        "horizon": timedelta(days=30),
         "demand": 120_000.0,
-        "chance": 0.001,
+        "horizon": timedelta(days=30),
+        "first": "g6e.xlarge",
+        "first_chance": 0.001,
+        "second": "p5.48xlarge",
+        "second_chance": 0.001,
         "staying": Decimal("53.179") * 730,
+        "pays_for": pytest.approx(53.179 * 720 / 1000),
+        "oom_cost": Decimal(1000),
+        "added": 0.0,
     }
 
 
@@ -186,12 +192,44 @@ def test_an_incident_is_no_veto() -> None:
     assert decided(incidents=(incident(on="g6e.xlarge"),)).target == MEASURED
 
 
-def test_the_latest_three_are_told() -> None:
+def test_many_are_one_paragraph_about_the_latest() -> None:
     past = tuple(incident(days_ago=days) for days in (90, 10, 40, 20))
 
-    told = [each["time"] for each in decided(incidents=past).reasons if each.code is Code.INCIDENT_WEIGHED]
+    (told,) = (each for each in decided(incidents=past).reasons if each.code is Code.INCIDENT_WEIGHED)
 
-    assert told == [past[1].time, past[3].time, past[2].time]
+    assert (told["times"], told["time"]) == (4, past[1].time)
+
+
+def test_what_weighs_most_is_told_even_if_it_is_older() -> None:
+    past = (incident(days_ago=90), incident(days_ago=10, settings_hash="before"))
+    given = Hazard(incidents=tuple(
+        WeighedIncident(each.time, each.kind, each.instance_class, weight, None)
+        for each, weight in zip(past, (0.7, 0.2), strict=True)
+    ))  # fmt: skip
+
+    decision = decided(needs=calibrated(hazard=given), incidents=past)
+
+    assert next(e for e in decision.reasons if e.code is Code.INCIDENT_WEIGHED)["time"] == past[0].time
+
+
+def test_host_memory_is_told_beside_device_memory() -> None:
+    host = incident(OomKind.HOST, days_ago=5)
+
+    (told,) = (each for each in decided(incidents=(incident(), host)).reasons if each.code is Code.INCIDENT_WEIGHED)
+
+    assert (told["kind"], told["host_time"]) == ("CudaServing", host.time)
+
+
+def test_who_stays_for_the_risk_alone_is_told_what_that_costs_and_where_it_breaks_even() -> None:
+    risky = candidate("g6e.xlarge", failures=(found(Code.MEMORY_RISK),), predicted=prediction(oom_probability=0.08))
+    here = candidate("p5.4xlarge", "1.90", predicted=prediction(oom_probability=0.01))
+
+    decision = decide(workload(on="p5.4xlarge", incidents=(incident(),)), calibrated(), (here, risky), NOW)
+
+    finding = next(each for each in decision.reasons if each.code is Code.INCIDENT_WEIGHED)
+    assert (finding["first"], finding["second"], finding["instead"]) == ("p5.4xlarge", "g6e.xlarge", "g6e.xlarge")
+    assert finding["break_even"] == pytest.approx(0.039 * 720 / 1000)
+    assert finding["added"] == pytest.approx(0.07)
 
 
 @pytest.mark.parametrize(
@@ -199,12 +237,21 @@ def test_the_latest_three_are_told() -> None:
     [
         (incident(), Cause.APPLIES),
         (incident(settings_hash="before"), Cause.SETTINGS_CHANGED),
+        (incident(OomKind.CUDA_STARTUP, settings_hash="before"), Cause.SETTINGS_CHANGED),
         (incident(model="meta-llama/Llama-3.3-70B-Instruct"), Cause.OTHER_MODEL),
         (incident(OomKind.HOST), Cause.HOST_MEMORY),
     ],
 )
 def test_whether_the_cause_still_applies(past: Incident, expected: Cause) -> None:
     assert cause(past, situation(workload(), need(), (PRESENT,), NOW)) is expected
+
+
+def test_chunked_prefill_is_named_where_the_settings_have_changed_to_it() -> None:
+    chunked = settings(chunked_prefill=True, explicit=frozenset({"chunked_prefill"}))
+    here = situation(workload(engine_settings=chunked), need(), (PRESENT,), NOW)
+
+    assert cause(incident(settings_hash="before"), here) is Cause.PREFILL_CHUNKED
+    assert cause(incident(), here) is Cause.APPLIES
 
 
 def test_of_an_unknown_model_the_cause_may_still_apply() -> None:
@@ -214,7 +261,7 @@ def test_of_an_unknown_model_the_cause_may_still_apply() -> None:
 
 
 def test_host_memory_has_no_chance_on_an_accelerator() -> None:
-    assert "chance" not in dict(weighed(incident(OomKind.HOST)).facts)
+    assert "first_chance" not in dict(weighed(incident(OomKind.HOST)).facts)
 
 
 def test_staying_costs_nothing_where_nothing_moves() -> None:

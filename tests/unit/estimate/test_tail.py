@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import erfc, sqrt
 from typing import TYPE_CHECKING
 
@@ -166,3 +167,17 @@ def test_many_capacities_are_read_off_a_curve_within_a_tenth(noise: float) -> No
 
     assert curve == pytest.approx(exceedance(tail, capacities, MONTH), rel=0.1)
     assert curve[-1] == 0.0
+
+
+def test_what_is_remembered_can_be_thought_away() -> None:
+    quiet, other = Peaks(make.diurnal(4000.0)), Peaks(make.diurnal(9000.0, seed=2))
+    eventful = replace(quiet, past=(PastExceedance(40_000.0, 1.0, 1000.0),))
+
+    (plain, _), (with_it, _) = fit_tails([quiet, other]), fit_tails([eventful, other])
+
+    assert plain.unremembered is None
+    assert with_it.unremembered is not None
+    horizon = 30 * 24.0
+    never = float(exceedance(plain, 30_000.0, horizon))
+    assert exceedance(with_it, 30_000.0, horizon) > never
+    assert exceedance(with_it.unremembered, 30_000.0, horizon) == pytest.approx(never, rel=1e-4)

@@ -35,9 +35,10 @@ def test_an_example_shows_every_fact(code: Code) -> None:
 
 @pytest.mark.parametrize("code", Code)
 def test_sentences_are_short_and_whole(code: Code) -> None:
+    most = 700 if code is Code.INCIDENT_WEIGHED else 320  # that one is a paragraph
     for finding in (FINDINGS[code], Finding(code)):
         text = say(finding)
-        assert 10 < len(text) <= 320
+        assert 10 < len(text) <= most
         assert text.endswith(".")
         assert not set("[]{}") & set(text)
         assert "  " not in text
