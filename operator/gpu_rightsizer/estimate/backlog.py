@@ -33,7 +33,7 @@ def unserved(waiting: NDArray[np.float64]) -> NDArray[np.float64]:
 def most_unserved(observation: Observation) -> float:
     """The largest of `unserved`; 0 without a queue metric."""
     waiting = observation.waiting
-    if not isinstance(waiting, BlockSeries) or not waiting.values.any():
+    if not isinstance(waiting, BlockSeries):
         return 0.0
     return float(unserved(waiting.values).max(initial=0.0))
 

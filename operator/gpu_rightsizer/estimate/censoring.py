@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.readings import History
+    from gpu_rightsizer.estimate.overview import Overview
 
 SATURATED = 0.97  # share of the KV pool from which, without a queue metric, more may have been wanted
 _LASTING_SECONDS = 3 * 3600  # a queue that stands through this much block time limits arrivals themselves
@@ -24,18 +25,19 @@ _MOST_SHARE = 0.005  # of the known time
 _FORTNIGHT = 14 * 86_400
 
 
-def censored_blocks(observation: Observation) -> NDArray[np.bool_] | None:
-    """Blocks of the KV demand in which demand was cut off; None where there is no engine history.
+def censored_blocks(seen: Overview) -> NDArray[np.bool_] | None:
+    """Blocks of the KV demand in which demand was cut off; None where that is none of them, or nothing tells.
 
     With a queue metric the queue is part of the demand already, and only one that stands for long cuts off what users
     would have asked; without it saturation or a preemption does.
     """
-    demand = observation.kv_demand
+    observation, demand = seen.observation, seen.observation.kv_demand
     if not isinstance(demand, BlockSeries):
         return None
+    waits = isinstance(observation.waiting, BlockSeries) and observation.waiting.block == demand.block
+    if waits and not seen.peak("waiting") >= _LEAST_QUEUE:
+        return None
     waiting = aligned(observation.waiting, demand)
-    if waiting is not None and not (waiting >= _LEAST_QUEUE).any():
-        return np.zeros(len(waiting), dtype=bool)
     if waiting is not None:
         batch = _filled(observation.running, demand)
         return _lasting(waiting >= np.maximum(_LEAST_QUEUE, _LONG_QUEUE * batch), demand.block)

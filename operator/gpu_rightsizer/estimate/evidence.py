@@ -14,10 +14,10 @@ from gpu_rightsizer.domain.need import Tier
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import MIB
 from gpu_rightsizer.estimate.censoring import aligned
-from gpu_rightsizer.estimate.memory import device_total, pool_tokens
+from gpu_rightsizer.estimate.memory import device_total, offered, pool_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.readings import History
     from gpu_rightsizer.domain.workload import Workload
-    from gpu_rightsizer.domain.world import World
+    from gpu_rightsizer.estimate.overview import Coverage, Overview
 
 LEAST_COVERAGE = 0.9
 _STALE = timedelta(hours=1)
@@ -35,17 +35,16 @@ DEVICE_BUSY = 0.05  # activity at which the device contradicts an engine that re
 _LEAST_HOURS = 96
 _LONG_HOURS = 336
 _PEERS = 100
-_DAY_HOURS = 12  # known hours that make a day count
 _FLAT = 0.01  # coefficient of variation of framebuffer use under which it is an allocation, not a use
 _FLAT_HOURS = 24
 _ACTIVITY_RANGE = 0.2
 _SHARE_TOLERANCE = 0.03
 _USUAL_SHARES = (0.9, 0.92)  # gpu_memory_utilization defaults of vLLM up to 0.24 and from 0.25
 
-_ENGINE_SIGNALS = frozenset(
+_ESSENTIAL = frozenset(  # where an engine tells
     {
         *(Signal.KV_USAGE, Signal.KV_POOL, Signal.KV_DEMAND, Signal.RUNNING, Signal.WAITING),
-        *(Signal.PROMPT_RATE, Signal.GENERATION_RATE),
+        *(Signal.PROMPT_RATE, Signal.GENERATION_RATE, Signal.HISTORY, Signal.PROMPT_TOKENS, Signal.OUTPUT_TOKENS),
     }
 )
 _IDENTITY = {
@@ -67,19 +66,19 @@ class Evidence:
     memory_holds: tuple[Finding, ...]
 
 
-def weigh(world: World, now: datetime) -> Evidence:
+def weigh(seen: Overview, now: datetime) -> Evidence:
     """What one workload's evidence allows, fleet size aside (see `promote`)."""
-    observation, workload = world.observation, world.workload
+    observation, workload = seen.observation, seen.workload
     if (absent := _absent(workload)) is not None:
         return Evidence(Tier.T0, (absent,), ())
     engine_seen = isinstance(observation.kv_demand, BlockSeries)
     device_seen = isinstance(observation.fb_used, BlockSeries)
     preallocates = reserves_memory(workload, observation)
-    enough = _has_enough_history(_main(observation))
+    enough = _has_enough_history(seen.coverage)
     holds = [
         *_identity(workload),
-        *_gaps(world, now, engine_seen=_engine_tells(observation)),
-        *(() if enough else _history(observation)),
+        *_gaps(seen, now, engine_seen=_engine_tells(observation)),
+        *(() if enough else _history(seen)),
     ]
     memory = list(_memory_holds(workload, engine_seen=engine_seen, preallocates=preallocates))
     if not engine_seen and not device_seen:
@@ -95,16 +94,16 @@ def _engine_tells(observation: Observation) -> bool:
     return any(isinstance(history, BlockSeries) for history in told)
 
 
-def promote(fleet: list[Evidence], observations: list[Observation]) -> list[Evidence]:
+def promote(evidence: list[Evidence], fleet: Sequence[Overview]) -> list[Evidence]:
     """T5 for those with 14 days when the fleet has a hundred peers."""
-    peers = sum(e.tier is Tier.T4 for e in fleet)
+    peers = sum(e.tier is Tier.T4 for e in evidence)
     if peers < _PEERS:
-        return fleet
+        return evidence
     return [
         Evidence(Tier.T5, e.shrink_holds, e.memory_holds)
-        if e.tier is Tier.T4 and _known_hours(_main(o)) >= _LONG_HOURS * LEAST_COVERAGE
+        if e.tier is Tier.T4 and seen.coverage.hours >= _LONG_HOURS * LEAST_COVERAGE
         else e
-        for e, o in zip(fleet, observations, strict=True)
+        for e, seen in zip(evidence, fleet, strict=True)
     ]
 
 
@@ -178,42 +177,40 @@ def _identity(workload: Workload) -> Iterator[Finding]:
         yield found(Code.SETTINGS_UNREAD, arguments=", ".join(workload.settings.unread))
 
 
-def _gaps(world: World, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:
+def _gaps(seen: Overview, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:
     """Missing, partial, stale and contradictory observation, each by name."""
-    observation = world.observation
-    essential = _essential(world, engine_seen=engine_seen)
+    observation = seen.observation
+    essential = _essential(observation, engine_seen=engine_seen)
     if not engine_seen and not isinstance(observation.fb_used, BlockSeries):
         signal = Signal.KV_DEMAND if isinstance(observation.kv_demand, Missing) else Signal.FB_USED
         yield found(Code.METRICS_MISSING, signal=signal.value, why=MissingReason.NO_SERIES.value)
-    impossible = _impossible_device(observation)
-    for missing in _missing(observation):
+    impossible = _impossible_device(seen)
+    for missing in _missing(observation, impossible):
         if missing == impossible or (missing.what in essential and missing.what not in _IDENTITY):
             yield _gap(missing)
     if observation.attribution.pods_seen < observation.attribution.pods_expected:
         share = observation.attribution.pods_seen / observation.attribution.pods_expected
         yield found(Code.METRICS_INCOMPLETE, signal="pods", coverage=share, needed=1.0)
-    main = _main(observation)
-    known = main.known_share() if isinstance(main, BlockSeries) else 0.0
-    coverage = min(observation.coverage, known)
-    if isinstance(main, BlockSeries) and coverage < LEAST_COVERAGE:
+    coverage = min(observation.coverage, seen.coverage.share)
+    if coverage < LEAST_COVERAGE and isinstance(seen.main, BlockSeries):
         yield found(Code.METRICS_INCOMPLETE, coverage=coverage, needed=LEAST_COVERAGE)
     if observation.newest is not None and observation.newest - now > _AHEAD:
         yield _gap(Missing(_main_signal(observation), MissingReason.CONTRADICTORY, "samples from the future"))
-    if _is_stale(observation, now):
+    if _is_stale(seen, now):
         yield _gap(Missing(_main_signal(observation), MissingReason.STALE))
     else:
         yield from _ended(observation, now, engine_seen=engine_seen)
-    yield from _contradictions(observation)
+    yield from _contradictions(seen)
 
 
-def _is_stale(observation: Observation, now: datetime) -> bool:
+def _is_stale(seen: Overview, now: datetime) -> bool:
     """Nothing tells when the newest sample was, although there is history, or it was long ago."""
-    if observation.newest is None:
-        return isinstance(_main(observation), BlockSeries)
-    return now - observation.newest > _STALE
+    if seen.observation.newest is None:
+        return isinstance(seen.main, BlockSeries)
+    return now - seen.observation.newest > _STALE
 
 
-def _missing(observation: Observation) -> Iterator[Missing]:
+def _missing(observation: Observation, impossible: Missing | None) -> Iterator[Missing]:
     yield from observation.problems
     engine = (observation.kv_demand, observation.running, observation.waiting, observation.kv_pool)
     rates = (observation.prompt_rate, observation.generation_rate, observation.prompt_tokens, observation.output_tokens)
@@ -221,16 +218,16 @@ def _missing(observation: Observation) -> Iterator[Missing]:
     yield from (value for value in fields if isinstance(value, Missing))
     if isinstance(observation.kv_pool, Measured) and pool_tokens(observation) is None:
         yield Missing(Signal.KV_POOL, MissingReason.INVALID, f"{observation.kv_pool.value:g} tokens")
-    impossible = _impossible_device(observation)
     if impossible is not None:
         yield impossible
 
 
-def _impossible_device(observation: Observation) -> Missing | None:
+def _impossible_device(seen: Overview) -> Missing | None:
     """A device total that can be none. One that the exporter leaves blank is no harm: then the class tells it."""
-    if not isinstance(observation.fb_total, Measured) or device_total(observation) is not None:
+    total = seen.observation.fb_total
+    if not isinstance(total, Measured) or offered(total, seen.peak("fb_used")) is not None:
         return None
-    return Missing(Signal.FB_TOTAL, MissingReason.INVALID, f"{observation.fb_total.value / MIB:g} MiB")
+    return Missing(Signal.FB_TOTAL, MissingReason.INVALID, f"{total.value / MIB:g} MiB")
 
 
 def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Iterator[Finding]:
@@ -245,29 +242,25 @@ def _ended(observation: Observation, now: datetime, *, engine_seen: bool) -> Ite
             yield _gap(Missing(signal, MissingReason.STALE))
 
 
-def _contradictions(observation: Observation) -> Iterator[Finding]:
+def _contradictions(seen: Overview) -> Iterator[Finding]:
     """What cannot be at once in more than a tenth of the time: sequences without KV, work without memory."""
-    running, used = observation.running, observation.fb_used
-    if isinstance(used, BlockSeries) and (used.values < _CONTEXT).any():
+    observation, running, used = seen.observation, seen.observation.running, seen.observation.fb_used
+    if isinstance(used, BlockSeries) and seen.least("fb_used") < _CONTEXT:
         activity = aligned(observation.gpu_activity, used)
         if activity is not None and _often(used.values < _CONTEXT, activity > DEVICE_BUSY, used.values, activity):
             yield found(Code.SOURCES_DISAGREE, signal=Signal.FB_USED.value, detail="the device works without memory")
     if not isinstance(running, BlockSeries):
         return
-    demand = aligned(observation.kv_demand, running) if _is_ever_zero(observation.kv_demand) else None
+    demand = aligned(observation.kv_demand, running) if seen.least("kv_demand") <= 0 else None
     if demand is not None and _often(demand == 0, running.values > 0, demand, running.values):
         yield found(Code.SOURCES_DISAGREE, signal=Signal.KV_USAGE.value, detail="requests run without any")
-    if not _is_ever_zero(running):
+    if not seen.least("running") <= 0:
         return
     requests, activity = aligned(observation.requests, running), aligned(observation.gpu_activity, running)
     if requests is not None and activity is not None:
         silent = (running.values == 0) & (requests == 0)
         if _often(silent, activity > DEVICE_BUSY, running.values, requests, activity):
             yield found(Code.SOURCES_DISAGREE, signal=Signal.RUNNING.value, detail="the device works without requests")
-
-
-def _is_ever_zero(history: History) -> bool:
-    return isinstance(history, BlockSeries) and not history.values.all()
 
 
 def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.float64]) -> bool:
@@ -278,12 +271,12 @@ def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[n
     return bool(known.any() and float(both[known].mean()) > 1 - LEAST_COVERAGE)
 
 
-def _essential(world: World, *, engine_seen: bool) -> frozenset[Signal]:
+def _essential(observation: Observation, *, engine_seen: bool) -> frozenset[Signal]:
     """The signals without which nothing may shrink."""
     if engine_seen:
-        return _ENGINE_SIGNALS | {Signal.HISTORY, Signal.PROMPT_TOKENS, Signal.OUTPUT_TOKENS}
+        return _ESSENTIAL
     device = {Signal.FB_USED, Signal.HISTORY}
-    blind = all(isinstance(h, Missing) for h in (world.observation.dram_activity, world.observation.gpu_activity))
+    blind = all(isinstance(h, Missing) for h in (observation.dram_activity, observation.gpu_activity))
     return frozenset(device | ({Signal.DRAM_ACTIVITY, Signal.GPU_ACTIVITY} if blind else set()))
 
 
@@ -308,38 +301,15 @@ def _main_signal(observation: Observation) -> Signal:
     return Signal.KV_DEMAND if isinstance(observation.kv_demand, BlockSeries) else Signal.FB_USED
 
 
-def _main(observation: Observation) -> History:
-    """The history that sizes: KV demand, else framebuffer use."""
-    engine = observation.kv_demand
-    return engine if isinstance(engine, BlockSeries) else observation.fb_used
-
-
-def _known_hours(history: History) -> float:
-    return float(history.known().sum()) * history.block / 3600 if isinstance(history, BlockSeries) else 0.0
-
-
-def _days(series: BlockSeries) -> tuple[int, int]:
-    """Business days and weekend days (UTC) of which at least half is known."""
-    days = series.times() // 86_400
-    blocks = np.bincount((days - days[:1])[series.known()])
-    counted = np.flatnonzero(blocks * series.block >= _DAY_HOURS * 3600) + days[:1]
-    weekend = int(np.count_nonzero((counted + 3) % 7 >= 5))  # day 0 was a Thursday
-    return len(counted) - weekend, weekend
-
-
-def _has_enough_history(history: History) -> bool:
+def _has_enough_history(known: Coverage) -> bool:
     """At least four days, of them two business days and one of a weekend."""
-    if not isinstance(history, BlockSeries):
-        return False
-    business, weekend = _days(history)
-    return _known_hours(history) >= _LEAST_HOURS * LEAST_COVERAGE and business >= 2 and weekend >= 1
+    return known.hours >= _LEAST_HOURS * LEAST_COVERAGE and known.business >= 2 and known.weekend >= 1
 
 
-def _history(observation: Observation) -> Iterator[Finding]:
-    main = _main(observation)
-    if isinstance(main, BlockSeries):
-        span = timedelta(hours=_known_hours(main))
-        yield found(Code.HISTORY_TOO_SHORT, span=span, needed=timedelta(hours=_LEAST_HOURS))
+def _history(seen: Overview) -> Iterator[Finding]:
+    if isinstance(seen.main, BlockSeries):
+        span, needed = timedelta(hours=seen.coverage.hours), timedelta(hours=_LEAST_HOURS)
+        yield found(Code.HISTORY_TOO_SHORT, span=span, needed=needed)
 
 
 def _engine_name(workload: Workload) -> str:

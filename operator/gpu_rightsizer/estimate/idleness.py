@@ -11,16 +11,53 @@ from gpu_rightsizer.domain.need import Idleness, IdleState
 from gpu_rightsizer.domain.readings import BlockSeries
 from gpu_rightsizer.estimate.censoring import aligned
 from gpu_rightsizer.estimate.evidence import DEVICE_BUSY, LEAST_COVERAGE
+from gpu_rightsizer.estimate.overview import stacked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
 
+    from gpu_rightsizer.domain.readings import History
     from gpu_rightsizer.domain.world import World
 
 _WORK_BLOCKS = 2  # consecutive busy blocks; one alone may be a probe or a health check
 _OBJECTS_FOR = 86_400  # seconds for which such work counts: a start can straddle two blocks
+
+
+def idlenesses(worlds: Sequence[World], now: datetime) -> list[Idleness]:
+    """Of each workload; those whose last block has work are told at a glance."""
+    busy_now = _busy_now(worlds)
+    return [busy_now.get(row) or idleness(world, now) for row, world in enumerate(worlds)]
+
+
+def _busy_now(worlds: Sequence[World]) -> dict[int, Idleness]:
+    """Those with work in the last block, by row."""
+    out: dict[int, Idleness] = {}
+    pairs = [_on_the_same_blocks(world) for world in worlds]
+    for (rows, series, requests), (_, _, batch) in zip(
+        stacked([pair[0] for pair in pairs]), stacked([pair[1] for pair in pairs]), strict=True
+    ):
+        known = np.isfinite(requests) & np.isfinite(batch) & (batch >= 0)
+        busy = (requests > 0) | (np.isfinite(batch) & (batch > 0))
+        quiet = (known & ~busy).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        wakes = (busy[:, 1:] & ~busy[:, :-1]).sum(axis=1) / max(busy.shape[1] * series.block / 86_400, 1.0)
+        for at in np.flatnonzero(busy[:, -1] & known.any(axis=1)).tolist():
+            out[rows[at]] = Idleness(IdleState.BUSY, timedelta(0), float(quiet[at]), float(wakes[at]))
+    return out
+
+
+def _on_the_same_blocks(world: World) -> tuple[History, History] | tuple[None, None]:
+    """Requests and the batch, where every pod is seen and tells both for the same blocks."""
+    requests, running = world.observation.requests, world.observation.running
+    if not isinstance(requests, BlockSeries) or not isinstance(running, BlockSeries):
+        return None, None
+    seen = world.observation.attribution
+    if seen.pods_seen < seen.pods_expected or not world.workload.scale_to_zero.idle_after:
+        return None, None
+    axes = [(each.start, each.block, len(each.values)) for each in (requests, running)]
+    return (requests, running) if axes[0] == axes[1] else (None, None)
 
 
 def idleness(world: World, now: datetime) -> Idleness:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.engines import EngineSettings
     from gpu_rightsizer.domain.models import ModelArchitecture
     from gpu_rightsizer.domain.observation import Observation
-    from gpu_rightsizer.domain.world import World
+    from gpu_rightsizer.domain.readings import Reading
+    from gpu_rightsizer.estimate.overview import Overview
 
 SOLVED_ERROR = GIB // 2
 _LEAST_OVERHEAD = 0.1 * GIB  # less than a CUDA context's own workspace: something else is wrong
@@ -117,20 +118,25 @@ def max_sequences(settings: EngineSettings, device_memory: float) -> int:
     return LARGE_DEVICE_SEQUENCES if takes_large_defaults(device_memory, "") else DEFAULT_SEQUENCES
 
 
-def device_memory(world: World) -> float | None:
+def device_memory(seen: Overview) -> float | None:
     """What CUDA sees of one device of the present class, in bytes."""
-    if (total := device_total(world.observation)) is not None:
+    if (total := offered(seen.observation.fb_total, seen.peak("fb_used"))) is not None:
         return total
-    placement = world.workload.placement
+    placement = seen.workload.placement
     return None if isinstance(placement, Missing) else placement.accelerator_memory * CUDA_SHARE
 
 
 def device_total(observation: Observation) -> float | None:
     """Bytes a device offers as its exporter says; None where that can be no accelerator's memory."""
-    total, used = observation.fb_total, observation.fb_used
+    used = observation.fb_used
+    return offered(observation.fb_total, used.peak() if isinstance(used, BlockSeries) else np.nan)
+
+
+def offered(total: Reading, most_used: float) -> float | None:
+    """The same, given the most bytes that were ever used."""
     if not isinstance(total, Measured) or not total.value >= _LEAST_DEVICE:
         return None
-    return None if isinstance(used, BlockSeries) and total.value < used.peak() else total.value
+    return None if total.value < most_used else total.value
 
 
 def pool_tokens(observation: Observation) -> float | None:
@@ -139,22 +145,21 @@ def pool_tokens(observation: Observation) -> float | None:
     return pool.value if isinstance(pool, Measured) and pool.value >= 1 else None
 
 
-def overhead(world: World, model: ModelArchitecture) -> Overhead:
+def overhead(seen: Overview, model: ModelArchitecture) -> Overhead:
     """Solved from the running pod, per rank: u x M - weights - pool x KV bytes; assumed where it cannot be."""
-    settings, pool, memory = world.workload.settings, pool_tokens(world.observation), device_memory(world)
+    settings, pool, memory = seen.workload.settings, pool_tokens(seen.observation), device_memory(seen)
     if memory is None:
-        return _assumed(world, model, 0.0)
+        return _assumed(settings, model, 0.0)
     if pool is None:
-        return _assumed(world, model, memory)
+        return _assumed(settings, model, memory)
     if settings.num_gpu_blocks_override is not None or settings.cpu_offload_gib > 0:
-        return _assumed(world, model, memory)
+        return _assumed(settings, model, memory)
     ledger = rank_weights(model, settings) + pool * rank_kv(model, settings)
     solved = settings.gpu_memory_utilization * memory - ledger
     if not _LEAST_OVERHEAD <= solved <= _LARGEST_OVERHEAD:
-        return _assumed(world, model, memory, solved)
-    return Overhead(
-        Bytes(round(solved)), Bytes(SOLVED_ERROR), OverheadSource.SOLVED, holds=_disagreement(world, ledger)
-    )
+        return _assumed(settings, model, memory, solved)
+    holds = _disagreement(seen.peak("fb_used"), ledger)
+    return Overhead(Bytes(round(solved)), Bytes(SOLVED_ERROR), OverheadSource.SOLVED, holds=holds)
 
 
 def rank_weights(model: ModelArchitecture, settings: EngineSettings) -> float:
@@ -168,8 +173,9 @@ def rank_kv(model: ModelArchitecture, settings: EngineSettings) -> float:
     return per_rank / settings.pipeline_parallel
 
 
-def _assumed(world: World, model: ModelArchitecture, memory: float, solved: float | None = None) -> Overhead:
-    settings = world.workload.settings
+def _assumed(
+    settings: EngineSettings, model: ModelArchitecture, memory: float, solved: float | None = None
+) -> Overhead:
     value = assumed_overhead(model, settings, settings.tensor_parallel, memory)
     error = SOLVED_ERROR + _ASSUMED_ERROR * value
     note = found(Code.OVERHEAD_ASSUMED, overhead=round(value), error=round(error))
@@ -178,12 +184,8 @@ def _assumed(world: World, model: ModelArchitecture, memory: float, solved: floa
     return Overhead(Bytes(round(value)), Bytes(round(error)), OverheadSource.ASSUMED, (note,), holds)
 
 
-def _disagreement(world: World, ledger: float) -> tuple[Finding, ...]:
+def _disagreement(used: float, ledger: float) -> tuple[Finding, ...]:
     """Framebuffer use well below weights and pool cannot be: model, precision or memory share was misread."""
-    fb = world.observation.fb_used
-    if not isinstance(fb, BlockSeries):
-        return ()
-    used = fb.peak()
     if not used > 0 or used >= ledger * (1 - _LEDGER_TOLERANCE):
         return ()
     detail = f"{used / GIB:.1f} GiB in use, {ledger / GIB:.1f} GiB of weights and pool"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.readings import History
     from gpu_rightsizer.domain.workload import Objective
     from gpu_rightsizer.domain.world import World
+    from gpu_rightsizer.estimate.overview import Overview
 
 _RECENT_SECONDS = 3 * 86_400
 _QUEUE_SHARE = 0.2  # of the recent busy blocks
@@ -35,6 +36,17 @@ is above 0.95. TPOT, a mean over each request, scatters less than its histogram'
 """
 _JUDGED_BLOCKS = 24
 _FEW_BLOCKS, _MOST_OF_FEW = 6, 0.5  # fewer hours than a day tell where half of them are late: that is no chance
+
+
+def may_show(seen: Overview) -> bool:
+    """Whether any block looks like a symptom: only then are they looked for."""
+    objective = seen.workload.objective
+    return (
+        seen.peak("waiting") >= _QUEUE_REQUESTS
+        or seen.peak("preemptions") > 0
+        or seen.peak("ttft") * _WINDOW_SCATTER > objective.ttft_p95
+        or seen.peak("tpot") > objective.tpot_p95
+    )
 
 
 def symptoms(world: World) -> tuple[Finding, ...]:

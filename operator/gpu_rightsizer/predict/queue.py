@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_rightsizer.predict.memory import sequences
-from gpu_rightsizer.predict.roofline import INTERFERENCE, Z95, decode_step, prefill
+from gpu_rightsizer.predict.roofline import INTERFERENCE, Z95, Steps, prefill, steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Steps:
+class _Times:
     """Seconds of a mean prompt, and of a decode step of one request and of a full batch."""
 
     prompt: NDArray[np.float64]
@@ -56,20 +56,20 @@ def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown
     """
     limit = places(work, hardware, capacity)
     shape = np.broadcast_shapes(limit.shape, hardware.memory.shape, work.rate.shape)
-    one = np.ones(shape)
-    steps = _Steps(
+    step = steps(work, hardware)
+    times = _Times(
         np.broadcast_to(prefill(work, hardware, work.prompt) * slowdown, shape),
-        decode_step(work, hardware, one) * slowdown,
-        decode_step(work, hardware, np.maximum(limit, 1.0)) * slowdown,
+        step.decode(np.ones(shape)) * slowdown,
+        step.decode(np.maximum(limit, 1.0)) * slowdown,
     )
-    share = np.minimum(work.rate * steps.prompt, _MOST_PREFILL)
-    batch = _batch(work, hardware, steps.prompt, share, slowdown)
+    share = np.minimum(work.rate * times.prompt, _MOST_PREFILL)
+    batch = _batch(work, step, times.prompt, share, slowdown)
     busiest = np.minimum(batch + Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
-    tpot = decode_step(work, hardware, np.maximum(busiest, 1.0)) * slowdown / (1 - INTERFERENCE * share)
-    utilisation = work.rate * (steps.prompt + work.output * steps.full / np.maximum(limit, 1e-9))
+    tpot = step.decode(np.maximum(busiest, 1.0)) * slowdown / (1 - INTERFERENCE * share)
+    utilisation = work.rate * (times.prompt + work.output * times.full / np.maximum(limit, 1e-9))
     longest = np.fmin(work.long_prompt, work.longest)
     first = prefill(work, hardware, longest) * slowdown / (1 - share) + tpot
-    return Flow(batch, utilisation, share, tpot, first + _wait95(work, steps, batch, limit))
+    return Flow(batch, utilisation, share, tpot, first + _wait95(work, times, batch, limit))
 
 
 def places(work: Work, hardware: Hardware, capacity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,31 +79,27 @@ def places(work: Work, hardware: Hardware, capacity: NDArray[np.float64]) -> NDA
 
 
 def _batch(
-    work: Work,
-    hardware: Hardware,
-    prompt: NDArray[np.float64],
-    share: NDArray[np.float64],
-    slowdown: NDArray[np.float64],
+    work: Work, step: Steps, prompt: NDArray[np.float64], share: NDArray[np.float64], slowdown: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """N = lambda x (prefill + output x T(n) / (1 - prefill share)), from below; capped where it would run away."""
-    batch = np.zeros(np.broadcast_shapes(prompt.shape, hardware.memory.shape))
+    batch = np.zeros(prompt.shape)
+    prefilled, decoded = work.rate * prompt, work.rate * work.output * slowdown / (1 - share)
     for _ in range(_ROUNDS):
-        step = decode_step(work, hardware, np.maximum(batch, 1.0)) * slowdown
-        batch = np.minimum(work.rate * (prompt + work.output * step / (1 - share)), 1e5)
+        batch = np.minimum(prefilled + decoded * step.decode(np.maximum(batch, 1.0)), 1e5)
     return batch
 
 
-def _wait95(work: Work, steps: _Steps, batch: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[np.float64]:
+def _wait95(work: Work, times: _Times, batch: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[np.float64]:
     """p95 of the wait for a place: zero far from the limit, infinite beyond stability, else from the chain."""
     rate = np.broadcast_to(work.rate, batch.shape)
     output = np.broadcast_to(work.output, batch.shape)
-    unstable = rate * (steps.prompt + output * steps.full / np.maximum(limit, 1e-9)) >= 1.0
+    unstable = rate * (times.prompt + output * times.full / np.maximum(limit, 1e-9)) >= 1.0
     out = np.where(unstable | (limit < 1.0), np.inf, 0.0)
     close = (batch + 5.0 * np.sqrt(batch) + 1.0 >= limit) & np.isfinite(limit) & (out == 0.0) & (rate > 0)
     rows, columns = np.nonzero(close)
     for begin in range(0, rows.size, _PAIRS):
         at = (rows[begin : begin + _PAIRS], columns[begin : begin + _PAIRS])
-        ends = (steps.prompt[at], output[at] * steps.one[at], output[at] * steps.full[at])
+        ends = (times.prompt[at], output[at] * times.one[at], output[at] * times.full[at])
         out[at] = _waits(rate[at], limit[at], ends)
     return out
 

@@ -7,6 +7,7 @@ The figures are in `coefficients`; `benchmarks/physical_model.py` fits them and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,6 @@ _SIXTEEN, _EIGHT, _FOUR, _INT4 = 0, 1, 2, 3
 _WIDTH = {WeightDtype.FP8: _EIGHT, WeightDtype.INT8: _EIGHT, WeightDtype.INT4: _INT4,
           WeightDtype.MXFP4: _FOUR, WeightDtype.NVFP4: _FOUR}  # fmt: skip
 _WIDTH_BY_CODE = np.array([_WIDTH.get(d, _SIXTEEN) for d in DTYPES])
-_SHARPNESS = 3  # of the bend from traffic to arithmetic: near it, neither hides the other wholly
 
 INTERFERENCE = FITTED.interference
 """Share of a prompt's time that it takes from the decoding of others: steps that carry both read the weights once."""
@@ -43,13 +43,61 @@ SIGMA_ENGINES = 0.20
 SIGMA_UNMEASURED = 0.25
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """Decode steps of a work on hardware, as what does not depend on the batch: seconds, of shape (rows, shapes).
+
+    A step of n requests is the longer of `read` - `spared` x `left`^n and `multiply` x n, and `fixed` + `each` x n.
+    `spared` is what experts that no request is routed to would cost, `left` the chance that one request leaves one
+    alone; `tile` is 1 or what large batches cost more.
+    """
+
+    read: NDArray[np.float64]
+    spared: NDArray[np.float64]
+    left: NDArray[np.float64]
+    tile: NDArray[np.float64]
+    multiply: NDArray[np.float64]
+    fixed: NDArray[np.float64]
+    each: NDArray[np.float64]
+
+    def decode(self, batch: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Seconds of one step of `batch` requests, each holding its mean context.
+
+        Traffic and arithmetic are joined as (a^3 + b^3)^(1/3): where they are alike, neither hides the other wholly.
+        """
+        read = self.read
+        if (self.left > 0).any():
+            read = read - self.spared * self.left ** np.maximum(batch, 1.0)
+        if (self.tile > 1).any():
+            read = read * np.where(batch > _TILE_ROWS, self.tile, 1.0)
+        multiply = self.multiply * batch
+        longer = np.cbrt(read * read * read + multiply * multiply * multiply)
+        return np.asarray(longer + self.fixed + self.each * batch)
+
+
+def steps(work: Work, hardware: Hardware, by: Coefficients = FITTED) -> Steps:
+    """All of a decode step that does not depend on the batch."""
+    most, unrouted, left = _weights_read(work)
+    share = np.array(by.bandwidth)[_generation(hardware)] * _read_share(work, by) * hardware.bandwidth * hardware.ranks
+    coarse = (work.engine == VLLM_LIKE) & (_WIDTH_BY_CODE[work.dtype] == _EIGHT) & ~_mixed(work)
+    coarse = coarse & (_generation(hardware) == HOPPER)
+    latency, sent = _all_reduces(work, hardware, by)
+    return Steps(
+        read=most / share,
+        spared=unrouted / share,
+        left=left,
+        tile=np.where(coarse, 1.0 + by.tile, 1.0),
+        multiply=2.0 * _active(work) / (_rate(work, hardware, by) * hardware.ranks),
+        fixed=work.layers * _layer(work, by) + latency,
+        each=_attention(work, hardware, by) + sent + np.array(by.request)[work.engine],
+    )
+
+
 def decode_step(
     work: Work, hardware: Hardware, batch: NDArray[np.float64], by: Coefficients = FITTED
 ) -> NDArray[np.float64]:
     """Seconds of one decode step of `batch` requests, each holding its mean context."""
-    attention = _attention(work, hardware, batch, by)
-    steps = work.layers * _layer(work, by) + np.array(by.request)[work.engine] * batch
-    return np.asarray(_gemm(work, hardware, batch, by) + attention + _all_reduces(work, hardware, batch, by) + steps)
+    return steps(work, hardware, by).decode(batch)
 
 
 def prefill(
@@ -62,10 +110,10 @@ def prefill(
     """
     attention = np.where(work.kv_replicated, 2.5, 2.0) * work.layers * work.width * tokens**2
     arithmetic = (2.0 * _active(work) * tokens + attention) / (_rate(work, hardware, by) * hardware.ranks)
-    sent = _ring(work, hardware, tokens, by)
+    latency, sent = _ring(work, hardware, by)
     launched = work.layers * np.array(by.prefill_layer)[work.engine]
     weights = work.weights / (hardware.ranks * work.pipeline) / hardware.bandwidth
-    whole = np.hypot(np.maximum(arithmetic, weights) + sent, launched)
+    whole = np.hypot(np.maximum(arithmetic, weights) + latency + sent * tokens, launched)
     return np.asarray(np.where(tokens > 0, whole, 0.0))
 
 
@@ -76,46 +124,35 @@ def sigma(work: Work, hardware: Hardware) -> NDArray[np.float64]:
     return np.where(hardware.measured, np.where(fitted, SIGMA_FITTED, SIGMA_ENGINES), SIGMA_UNMEASURED)
 
 
-def _gemm(work: Work, hardware: Hardware, batch: NDArray[np.float64], by: Coefficients) -> NDArray[np.float64]:
-    """Reading the weights or multiplying with them, whichever is longer, bent where they are alike."""
-    share = np.array(by.bandwidth)[_generation(hardware)] * _read_share(work, by)
-    traffic = _weights_read(work, batch) / hardware.ranks / hardware.bandwidth / share
-    coarse = (work.engine == VLLM_LIKE) & (_WIDTH_BY_CODE[work.dtype] == _EIGHT) & ~_mixed(work)
-    coarse = coarse & (_generation(hardware) == HOPPER) & (batch > _TILE_ROWS)
-    traffic = traffic * np.where(coarse, 1.0 + by.tile, 1.0)
-    arithmetic = 2.0 * _active(work) * batch / (_rate(work, hardware, by) * hardware.ranks)
-    return np.asarray((traffic**_SHARPNESS + arithmetic**_SHARPNESS) ** (1 / _SHARPNESS))
-
-
-def _attention(work: Work, hardware: Hardware, batch: NDArray[np.float64], by: Coefficients) -> NDArray[np.float64]:
-    """Reading the KV of the batch; latent KV is small, but each head multiplies with all of it."""
-    context = batch * work.kv_per_request
+def _attention(work: Work, hardware: Hardware, by: Coefficients) -> NDArray[np.float64]:
+    """Reading the KV of a request; latent KV is small, but each head multiplies with all of it."""
     share = np.array(by.attention)[_generation(hardware)]
-    read = context * kv_per_rank(work, hardware.ranks) * work.pipeline / (hardware.bandwidth * share)
+    read = work.kv_per_request * kv_per_rank(work, hardware.ranks) * work.pipeline / (hardware.bandwidth * share)
     rate = _rate(work, hardware, by) * hardware.ranks * by.latent_flops
-    latent = _LATENT_FLOPS * work.width * work.layers * context / rate
+    latent = _LATENT_FLOPS * work.width * work.layers * work.kv_per_request / rate
     return np.asarray(np.where(work.kv_replicated, np.maximum(read, latent), read))
 
 
-def _all_reduces(work: Work, hardware: Hardware, batch: NDArray[np.float64], by: Coefficients) -> NDArray[np.float64]:
-    """Two a layer: each rank reads the others' rows in one go while they are few, around a ring where they are many."""
-    ranks, link = hardware.ranks, hardware.link
-    at_once = batch * work.hidden * 2.0 * (ranks - 1) / (link * by.small_message)
-    latency = np.array(by.collective)[work.engine]
-    fast = 2.0 * work.layers * (latency + at_once)
-    ring = 2.0 * work.layers * latency + _ring(work, hardware, batch, by)
-    chosen = np.where(_slow(hardware), _ring(work, hardware, batch, by), np.fmin(fast, ring))
-    return np.asarray(np.where(ranks > 1, chosen, 0.0))
+def _all_reduces(work: Work, hardware: Hardware, by: Coefficients) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two a layer: their latency, and seconds for each row sent.
+
+    Each rank reads the others' rows in one go while they are few, around a ring where they are many.
+    """
+    at_once = work.hidden * 2.0 * (hardware.ranks - 1) / (hardware.link * by.small_message)
+    latency, ring = _ring(work, hardware, by)
+    fast = 2.0 * work.layers * np.array(by.collective)[work.engine]
+    waits = np.where(hardware.ranks > 1, np.where(_slow(hardware), latency, fast), 0.0)
+    return waits, np.where(_slow(hardware), ring, np.fmin(2.0 * work.layers * at_once, ring))
 
 
-def _ring(work: Work, hardware: Hardware, tokens: NDArray[np.float64], by: Coefficients) -> NDArray[np.float64]:
-    """Two all-reduces a layer of `tokens` rows around a ring: over NVLink, or over PCIe with its latency."""
+def _ring(work: Work, hardware: Hardware, by: Coefficients) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two all-reduces a layer around a ring: their latency over PCIe, and seconds for each row sent."""
     ranks, slow = hardware.ranks, _slow(hardware)
     share = np.where(slow, _LINK_SHARE, by.large_message)
     link = np.where(np.isnan(hardware.link), 16e9, hardware.link) * share
-    sent = tokens * work.hidden * 2.0 * 2.0 * (ranks - 1) / ranks / link
-    latency = np.where(slow, _PCIE_LATENCY * np.log2(np.maximum(ranks, 2)), 0.0)
-    return np.asarray(np.where(ranks > 1, 2.0 * work.layers * (sent + latency), 0.0))
+    sent = work.hidden * 2.0 * 2.0 * (ranks - 1) / ranks / link
+    latency = np.where(slow & (ranks > 1), _PCIE_LATENCY * np.log2(np.maximum(ranks, 2)), 0.0)
+    return np.asarray(2.0 * work.layers * latency), np.asarray(np.where(ranks > 1, 2.0 * work.layers * sent, 0.0))
 
 
 def _layer(work: Work, by: Coefficients) -> NDArray[np.float64]:
@@ -147,19 +184,19 @@ def _active(work: Work) -> NDArray[np.float64]:
     return np.asarray(np.maximum(work.active - work.vocabulary * work.hidden, 0.5 * work.active))
 
 
-def _weights_read(work: Work, batch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bytes of weights one step reads: of a mixture of experts those that some request of the batch is routed to.
+def _weights_read(work: Work) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Bytes of weights that a step of many requests reads, those of experts, and the chance that a request leaves one.
 
-    shared + E x (1 - (1 - k/E)^n) x expert, with shared and expert solved from total and active parameters.
+    A mixture of E experts reads those that some request is routed to, E x (1 - (1 - k/E)^n), whose size is solved from
+    total and active parameters.
     """
     mixture = _mixed(work)
     total = np.where(mixture, work.experts, 2.0)
     each = np.where(mixture, work.experts_per_token, 1.0)
-    expert = (work.parameters - work.active) / (total - each)
-    used = total * (1 - (1 - each / total) ** np.maximum(batch, 1.0)) - each
-    looked_up = work.active - _active(work)
-    read = np.where(mixture, work.active + used * expert, work.parameters) - looked_up
-    return np.asarray(work.weights * np.clip(read / work.parameters, 0.0, 1.0))
+    experts = np.where(mixture, (work.parameters - work.active) / (total - each) * total, 0.0)
+    read = work.parameters - (work.active - _active(work))
+    of = work.weights / work.parameters
+    return of * read, of * experts, np.where(mixture, 1 - each / total, 0.0)
 
 
 def _mixed(work: Work) -> NDArray[np.bool_]:
