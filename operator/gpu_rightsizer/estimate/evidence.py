@@ -270,7 +270,7 @@ def _is_ever_zero(history: History) -> bool:
     return isinstance(history, BlockSeries) and not history.values.all()
 
 
-def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.float64]) -> bool:
+def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.floating]) -> bool:
     both = one & other
     if not both.any():
         return False

@@ -211,7 +211,7 @@ def _demand_note(world: World, tail: DemandTail | Missing) -> tuple[Finding, ...
     return (found(Code.DEMAND_PEAK, **fact, time=when),)
 
 
-def _largest(values: NDArray[np.float64]) -> int:
+def _largest(values: NDArray[np.floating]) -> int:
     """The index of the largest value, unknown ones aside."""
     at = int(np.argmax(values))  # of the first NaN, if there is one
     return int(np.nanargmax(values)) if math.isnan(values[at]) else at
