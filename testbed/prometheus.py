@@ -84,11 +84,16 @@ class PrometheusServer:
         host: str = "127.0.0.1",
         scrape_interval_seconds: float = SCRAPE_INTERVAL_SECONDS,
         flags: Sequence[str] = (),
+        data: Path | None = None,
     ) -> None:
-        """`host` is the address to listen on (a bridge's, for pods to reach it); `flags` come last on its command."""
+        """`host` is the address to listen on (a bridge's, for pods to reach it); `flags` come last on its command.
+
+        `data` is a store's folder that was laid down before and stays; by default a new one, removed at the end.
+        """
         self._host, self._interval, self._flags = host, scrape_interval_seconds, tuple(flags)
         tools.program("prometheus")
         self._folder = Path(tempfile.mkdtemp(prefix="gpu-rightsizer-prometheus-"))
+        self._data = data or self._folder / "data"
         self._keep = False
         self._jobs: dict[str, Job] = {}
         self.logs = self._folder / "logs"
@@ -217,7 +222,7 @@ class PrometheusServer:
     def _start(self, port: int) -> Process:
         flags = (
             f"--config.file={self.config}",
-            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--storage.tsdb.path={self._data}",
             f"--storage.tsdb.retention.time={RETENTION}",
             f"--web.listen-address={self._host}:{port}",
             "--web.enable-lifecycle",

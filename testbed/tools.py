@@ -163,6 +163,11 @@ def _build_prometheus_module(folder: Path, log: Path) -> None:
     _go("build", *flags, "-o", f"{folder}/", *commands, log=log, cwd=GO_SOURCES / "prometheus")
 
 
+def _build_blockwriter(folder: Path, log: Path) -> None:
+    flags = ("-trimpath", "-buildvcs=false", "-ldflags", "-s -w")
+    _go("build", *flags, "-o", str(folder / "blockwriter"), ".", log=log, cwd=GO_SOURCES / "blockwriter")
+
+
 def _go_install(package: str, folder: Path, log: Path) -> None:
     _go("install", "-trimpath", "-ldflags", "-s -w", package, log=log, cwd=folder, GOBIN=str(folder))
 
@@ -298,6 +303,16 @@ def packages() -> tuple[Package, ...]:
         Package("helm", HELM, ("helm",), "about 2 minutes on 2 idle cores the first time", _build_helm),
         Package("prometheus", "2.42-or-newer", ("prometheus", "promtool"), "a few seconds", _build_prometheus),
     )
+
+
+BLOCKWRITER = Package(
+    "blockwriter",
+    f"{PROMETHEUS_MODULE}-{_digest('blockwriter')}",
+    ("blockwriter",),
+    "about a minute",
+    _build_blockwriter,
+)
+"""What the benchmark of a large fleet lays its history down with; nothing else needs it."""
 
 
 def _package_of(name: str) -> Package:

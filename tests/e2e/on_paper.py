@@ -15,6 +15,8 @@ from functools import cache
 import numpy as np
 
 from gpu_rightsizer import catalogue
+from gpu_rightsizer.adapters.clock import SystemClock
+from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import LISTS, Lists
 from gpu_rightsizer.controller.sight import Sight
 from gpu_rightsizer.controller.translate import asked, declared, view
@@ -176,7 +178,7 @@ class Onlooker:
         seen = view(lists, requests)
         membership = membership_of(seen)
         workloads = read_workloads(seen, self.known, inventory, at, membership=membership)
-        observations = asyncio.run(self.sight.see(workloads, membership, at))
+        observations = asyncio.run(self.sight.see(workloads, membership, at, Laps(SystemClock())))
         worlds = [World(*pair) for pair in zip(workloads, observations, strict=True)]
         evaluations = evaluate(worlds, inventory.classes, at)
         return {each.world.workload.key.namespace: each for each in evaluations}

@@ -110,8 +110,7 @@ class FakeMetrics:
         for metric in part.metrics:
             chosen = [s for s in self.stored if s.labels["__name__"] == metric and _matches(part, scope, s.labels)]
             if part.how is How.RATE and self.closed:  # one more step of the subquery: the last before the block
-                edge = _adding(_rate)(part, chosen, at - BLOCK_SECONDS)
-                found = _higher(edge, FIGURES[part.how](part, chosen, at))
+                found = _adding(_highest_rate_from_edge)(part, chosen, at)
             else:
                 found = FIGURES[part.how](part, chosen, at)
             for key, value in found.items():
@@ -231,27 +230,32 @@ def _adding(figure: _Figure) -> _OfPart:
     return lambda part, series, at: _added(part, _folded((*part.by, *part.within), series, at, figure))
 
 
-def _highest_rate(part: Part, series: list[Scraped], at: float) -> dict[Key, float]:
+def _highest_rate(series: Scraped, at: float) -> float | None:
     """The subquery's steps lie on multiples of its step."""
-    highest: dict[Key, float] = {}
     first = np.floor((at - BLOCK_SECONDS) / RATE_SECONDS) + 1
-    for step in np.arange(first * RATE_SECONDS, at + 1, RATE_SECONDS):
-        highest = _higher(highest, _adding(_rate)(part, series, float(step)))
-    return highest
+    steps = np.arange(first * RATE_SECONDS, at + 1, RATE_SECONDS)
+    return max((rate for step in steps if (rate := _rate(series, float(step))) is not None), default=None)
 
 
-def _higher(left: Mapping[Key, float], right: Mapping[Key, float]) -> dict[Key, float]:
-    return {key: max(left.get(key, -np.inf), right.get(key, -np.inf)) for key in left.keys() | right.keys()}
+def _highest_rate_from_edge(series: Scraped, at: float) -> float | None:
+    found = (_rate(series, at - BLOCK_SECONDS), _highest_rate(series, at))
+    return max((rate for rate in found if rate is not None), default=None)
 
 
 def _p95(part: Part, series: list[Scraped], at: float) -> dict[Key, float]:
-    buckets: dict[Key, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+    """Of each histogram by itself, then folded."""
+    buckets: dict[frozenset[tuple[str, str]], dict[float, float]] = defaultdict(dict)
     for each in series:
         rate = _increase(each, at)
         if rate is not None:
-            key = tuple(each.labels.get(name, "") for name in part.by)
-            buckets[key][float(each.labels["le"])] += rate
-    return {key: _quantile(0.95, found) for key, found in buckets.items()}
+            rest = frozenset((name, text) for name, text in each.labels.items() if name not in {"le", "__name__"})
+            buckets[rest][float(each.labels["le"])] = rate
+    quantiles: dict[Key, float] = {}
+    for rest, found in buckets.items():
+        labels = dict(rest)
+        key = tuple(labels.get(name, "") for name in part.by)
+        quantiles[key] = float(np.fmax(quantiles.get(key, np.nan), _quantile(0.95, found)))
+    return quantiles
 
 
 def _quantile(q: float, cumulative: Mapping[float, float]) -> float:
@@ -271,7 +275,7 @@ def _quantile(q: float, cumulative: Mapping[float, float]) -> float:
 FIGURES: Mapping[How, _OfPart] = {
     How.PEAK: _folding(_peak),
     How.SUMMED_PEAK: _adding(_peak),
-    How.RATE: _highest_rate,
+    How.RATE: _adding(_highest_rate),
     How.INCREASE: _adding(_increase),
     How.P95: _p95,
     How.SUM: _folding(_sum),

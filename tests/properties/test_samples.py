@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gpu_rightsizer.observe import samples as window
 from gpu_rightsizer.observe.queries import BLOCK_SECONDS, QUERIES
-from gpu_rightsizer.observe.samples import BLOCKS, Ask, RawSeries, Samples
+from gpu_rightsizer.observe.samples import BLOCKS, Ask, Samples
+from gpu_rightsizer.observe.tracks import RawSeries
 
 BEGAN = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LIVES = st.lists(st.tuples(st.integers(-BLOCKS, 60), st.integers(1, 200)), min_size=1, max_size=5)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
 from gpu_rightsizer.controller.feedback import feedback
+from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import look
 from gpu_rightsizer.controller.render import render
 from gpu_rightsizer.controller.sight import ClocksApart
@@ -76,17 +77,26 @@ class Cycle:
     _errors: dict[str, int] = field(default_factory=dict)
     _absent: tuple[str, ...] = ()
     _compared: tuple[date, dict[Group, Recalibration]] | None = None  # what a day's fleet said of stated risks
+    _laps: Laps = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._laps = Laps(self.clock)
 
     async def run(self) -> None:
         """One whole cycle. Raises Unavailable or Rejected when the cluster cannot be read."""
         began = self.clock.monotonic()
         now = self.clock.now()
+        self._laps.begin()
         lists = await look(self.cluster, self.settings.namespaces)
         self._say_absent(lists)
+        self._laps.end("list")
         fleet = await asyncio.to_thread(_read, lists, self.catalogue, now)
+        self._laps.end("read")
         worlds, held = await self._see(fleet, now)
         evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
+        self._laps.end("explain")
         written = await carry_out(self.cluster, wanted, leads=self.leads, at_once=self.settings.concurrent_writes)
+        self._laps.end("write")
         self._account(evaluations, written, self.clock.monotonic() - began)
 
     def _say_absent(self, lists: Lists) -> None:
@@ -106,13 +116,14 @@ class Cycle:
         except ClocksApart as error:
             hold = Hold(Code.CLOCKS_DISAGREE, str(error))
             return [], {each.key.uid: hold for each in fleet.workloads}
-        observations = await self.sight.see(fleet.workloads, fleet.membership, now)
+        observations = await self.sight.see(fleet.workloads, fleet.membership, now, self._laps)
         return [World(*pair) for pair in zip(fleet.workloads, observations, strict=True)], {}
 
     def _judge(
         self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
     ) -> tuple[list[Evaluation], list[Wanted]]:
         evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
+        self._laps.end("evaluate")
         faults |= fleet.holds
         if faults:
             self._errors["Evaluation"] = self._errors.get("Evaluation", 0) + len(faults)
@@ -143,8 +154,9 @@ class Cycle:
             deployment_samples(evaluations) + reliability_samples(told) + cycle_samples(figures, len(evaluations))
         )
         log.info(
-            "cycle: %d deployments, %d queries, %.1f s; wrote %d statuses, %d annotations, %d events",
-            *(len(evaluations), self.sight.queries, seconds, written.statuses, written.annotations, written.events),
+            "cycle: %d deployments, %d queries, %.1f s (%s); wrote %d statuses, %d annotations, %d events",
+            *(len(evaluations), self.sight.queries, seconds, self._laps),
+            *(written.statuses, written.annotations, written.events),
         )
 
 

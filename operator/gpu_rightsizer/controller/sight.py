@@ -18,6 +18,7 @@ from gpu_rightsizer.ports import Rejected, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gpu_rightsizer.controller.laps import Laps
     from gpu_rightsizer.controller.settings import Settings
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.workload import Workload
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 4
+AT_ONCE = 3  # answers in flight or being taken in, some twenty megabytes each
 MOST_APART_S = 30.0  # between the store's clock and ours; a scrape interval of a minute is judged to the minute
 
 
@@ -45,6 +46,7 @@ class Sight:
     samples: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     _window: Samples | None = None
+    _reading: Samples = field(init=False)  # the window of the cycle that runs
     _apart: str = ""  # how the store's clock stood to ours when last told
 
     @classmethod
@@ -78,7 +80,9 @@ class Sight:
         if self._apart:
             raise ClocksApart(f"the metrics store's is more than {MOST_APART_S:g} s {self._apart} the operator's")
 
-    async def see(self, workloads: Sequence[Workload], membership: Membership, now: datetime) -> list[Observation]:
+    async def see(
+        self, workloads: Sequence[Workload], membership: Membership, now: datetime, laps: Laps
+    ) -> list[Observation]:
         """Ask, remember, read. A query that fails makes its signals unknown this cycle, never old ones fresh.
 
         Raises Unavailable when the store has never answered at all: then nobody's recommendation is touched.
@@ -86,28 +90,52 @@ class Sight:
         scope = Scope(self.matchers, tuple(sorted({w.key.namespace for w in workloads})))
         seen = window.advanced(self._window or window.empty(now), now, scope.namespaces)
         if workloads:
+            self._reading = seen
             asks = window.plan(seen, now, pods=sum(max(1, w.replicas) for w in workloads))
-            gate = asyncio.Semaphore(AT_ONCE)
-            answers = await asyncio.gather(*(self._ask(ask, scope, gate) for ask in asks))
-            if self._window is None and all(isinstance(answer, str) for answer in answers):
-                raise Unavailable(f"none of {len(asks)} queries was answered: {answers[0]}")
-            seen = await asyncio.to_thread(_taken, seen, asks, answers)
+            failures = await self._read(asks, scope)
+            if self._window is None and all(failures):
+                raise Unavailable(f"none of {len(failures)} queries was answered: {failures[0]}")
+            seen = self._reading
         self._window = seen
-        return await asyncio.to_thread(observe, workloads, membership, seen, now)
+        laps.end("ask")
+        observations = await asyncio.to_thread(observe, workloads, membership, seen, now)
+        laps.end("observe")
+        return observations
 
-    async def _ask(self, ask: Ask, scope: Scope, gate: asyncio.Semaphore) -> Answer | str:
+    async def _read(self, asks: Sequence[Ask], scope: Scope) -> list[str]:
+        """Take every answer in as it comes; for each query why it failed, empty where it did not."""
+        gate, lock = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
+
+        async def one(parts: list[Ask]) -> str:
+            """A query's parts, oldest first; after one that fails the others wait for the next cycle."""
+            for ask in parts:
+                async with gate:
+                    answer = await self._ask(ask, scope)
+                    if isinstance(answer, str):
+                        async with lock:
+                            self._reading = window.failed(self._reading, ask.query, answer)
+                        return answer
+                    async with lock:
+                        self._reading = await asyncio.to_thread(_taken, self._reading, ask, answer)
+            return ""
+
+        by_query: dict[str, list[Ask]] = {}
+        for ask in asks:
+            by_query.setdefault(ask.query.name, []).append(ask)
+        return await asyncio.gather(*(one(parts) for parts in by_query.values()))
+
+    async def _ask(self, ask: Ask, scope: Scope) -> Answer | str:
         promql = ask.query.promql(scope)
         start, end = (datetime.fromtimestamp(each, UTC) for each in (ask.start, ask.end))
-        async with gate:
-            self.queries += 1
-            try:
-                if ask.query.instant:
-                    answer = await self.metrics.instant(promql, end)
-                else:
-                    answer = await self.metrics.between(promql, start, end, BLOCK_SECONDS)
-            except (Unavailable, Rejected) as error:
-                self._failed(f"the query {ask.query.name}", error)
-                return str(error)
+        self.queries += 1
+        try:
+            if ask.query.instant:
+                answer = await self.metrics.instant(promql, end)
+            else:
+                answer = await self.metrics.between(promql, start, end, BLOCK_SECONDS)
+        except (Unavailable, Rejected) as error:
+            self._failed(f"the query {ask.query.name}", error)
+            return str(error)
         self.samples += sum(len(each.values) for each in answer.series)
         return answer
 
@@ -117,13 +145,6 @@ class Sight:
         log.warning("%s failed: %s", what, error)
 
 
-def _taken(seen: Samples, asks: Sequence[Ask], answers: Sequence[Answer | str]) -> Samples:
-    for ask, answer in zip(asks, answers, strict=True):
-        if isinstance(answer, str):
-            seen = window.failed(seen, ask.query, answer)
-        elif ask.query.name not in seen.failed:
-            rows = ((each.labels, each.times, each.values) for each in answer.series)
-            seen = window.merged(seen, ask, rows)
-            if answer.warnings:
-                seen = window.warned(seen, ask.query, answer.warnings)
-    return seen
+def _taken(seen: Samples, ask: Ask, answer: Answer) -> Samples:
+    seen = window.merged(seen, ask, ((each.labels, each.times, each.values) for each in answer.series))
+    return window.warned(seen, ask.query, answer.warnings) if answer.warnings else seen

@@ -91,12 +91,13 @@ class BlockSeries:
 
     start: int
     block: int
-    values: NDArray[np.float64]
-    coverage: NDArray[np.float64]
+    values: NDArray[np.floating]
+    coverage: NDArray[np.floating]
 
     def known(self) -> NDArray[np.bool_]:
         """Which blocks carry a value."""
-        return np.isfinite(self.values)
+        known: NDArray[np.bool_] = np.isfinite(self.values)
+        return known
 
     def times(self) -> NDArray[np.int64]:
         """Begin of each block, Unix seconds."""

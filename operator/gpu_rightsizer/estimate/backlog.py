@@ -22,7 +22,7 @@ GROWTH_SECONDS = 600.0
 that came sooner than it was served is the case that must not be missed. A queue that grows all hour is overstated."""
 
 
-def unserved(waiting: NDArray[np.float64]) -> NDArray[np.float64]:
+def unserved(waiting: NDArray[np.floating]) -> NDArray[np.float64]:
     """Requests per second that arrived and were not served, per block, from the queue's peaks; 0 where unknown."""
     known = np.where(
         np.isfinite(waiting), waiting, 0.0

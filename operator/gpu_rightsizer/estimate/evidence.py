@@ -263,7 +263,7 @@ def _contradictions(seen: Overview) -> Iterator[Finding]:
             yield found(Code.SOURCES_DISAGREE, signal=Signal.RUNNING.value, detail="the device works without requests")
 
 
-def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.float64]) -> bool:
+def _often(one: NDArray[np.bool_], other: NDArray[np.bool_], *figures: NDArray[np.floating]) -> bool:
     both = one & other
     if not both.any():
         return False

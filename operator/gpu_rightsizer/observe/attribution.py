@@ -14,11 +14,10 @@ from gpu_rightsizer.observe.queries import SIGNAL_LABEL, Slot
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.observe.membership import Membership
-    from gpu_rightsizer.observe.samples import Labels, Samples
+    from gpu_rightsizer.observe.samples import Samples
+    from gpu_rightsizer.observe.tracks import Floats, Labels
 
 PERCENT = "DCGM_FI_DEV_GPU_UTIL"
 PERCENT_OR_SHARE = "DCGM_FI_DEV_GPU_UTIL_RATIO"  # the same field by a name that promises a share; nothing says which
@@ -39,7 +38,7 @@ Home: TypeAlias = "tuple[int, str, str]"  # the workload's index, the pod, the l
 class Parts:
     """One workload's series: by slot, then by pod, then by what tells series of one pod apart (engine, device, ...)."""
 
-    of: dict[Slot, dict[str, dict[Labels, NDArray[np.float64]]]] = field(default_factory=dict)
+    of: dict[Slot, dict[str, dict[Labels, Floats]]] = field(default_factory=dict)
     metrics: dict[Slot, set[str]] = field(default_factory=dict)
     jobs: dict[Slot, dict[str, set[str]]] = field(default_factory=dict)  # by counting slot and pod: who scrapes it
     schemes: dict[str, set[str]] = field(default_factory=dict)  # "engine", "device", "host": which label named the pod
@@ -52,7 +51,7 @@ class Attributed:
     """The fleet's series: one Parts a workload; scrapes per job; device holders; series of pods nobody knows."""
 
     parts: Sequence[Parts]
-    due: Mapping[str, NDArray[np.float64]]  # job -> scrapes due of one target in each block
+    due: Mapping[str, Floats]  # job -> scrapes due of one target in each block
     scrapes_now: Mapping[str, float]  # job -> scrapes in the last UP_SECONDS
     sharing: frozenset[tuple[str, str]]  # pods on a device that is another pod's as well
     foreign: Mapping[str, int]  # namespace -> engine series of pods that belong to nothing here
@@ -73,7 +72,7 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
     """Brings every series home. Copies (two jobs, two Prometheis) of one pod's figure are folded by the larger."""
     index = {(w.key.namespace, w.target.kind, w.target.name): i for i, w in enumerate(workloads)}
     parts = [Parts() for _ in workloads]
-    scrapes: dict[str, NDArray[np.float64]] = {}
+    scrapes: dict[str, Floats] = {}
     scrapes_now: dict[str, float] = {}
     holders: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     foreign: defaultdict[str, int] = defaultdict(int)
@@ -105,7 +104,7 @@ def attribute(workloads: Sequence[Workload], membership: Membership, samples: Sa
     return Attributed(parts, due, scrapes_now, sharing, foreign)
 
 
-def _fold(into: dict[str, NDArray[np.float64]], key: str, values: NDArray[np.float64]) -> None:
+def _fold(into: dict[str, Floats], key: str, values: Floats) -> None:
     into[key] = np.fmax(into[key], values) if key in into else values
 
 
@@ -143,7 +142,7 @@ def _add(
     labels: Mapping[str, str],
     *,
     home: Home,
-    values: NDArray[np.float64],
+    values: Floats,
 ) -> None:
     _, pod, scheme = home
     clean, dropped = _cleaned(slot, metric, values)
@@ -165,7 +164,7 @@ def _exporter(slot: Slot) -> str:
     return "host" if slot in HOST_SLOTS else "engine"
 
 
-def _cleaned(slot: Slot, metric: str, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+def _cleaned(slot: Slot, metric: str, values: Floats) -> tuple[Floats, int]:
     """Without impossible figures; percent made a share. A missing block (NaN) is no invalid figure."""
     figures = values / 100.0 if _is_percent(metric, values) else values
     most = 1 + SHARE_TOLERANCE if slot in SHARES else MOST_MIB if slot in MIB_SLOTS else MOST
@@ -175,6 +174,6 @@ def _cleaned(slot: Slot, metric: str, values: NDArray[np.float64]) -> tuple[NDAr
     return np.where(bad, np.nan, figures), int(bad.sum())
 
 
-def _is_percent(metric: str, values: NDArray[np.float64]) -> bool:
+def _is_percent(metric: str, values: Floats) -> bool:
     """A device that never shows more than 1 may be at 1 % or wholly busy: taken as busy, for idleness wants proof."""
     return metric == PERCENT or (metric == PERCENT_OR_SHARE and bool(np.fmax.reduce(values, initial=0.0) > 1))

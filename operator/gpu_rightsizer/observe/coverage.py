@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Figures = NDArray[np.float64]
+    Figures = NDArray[np.floating]
 
 LEAST_COVERAGE = 0.9
 NEIGHBOURS = 12  # blocks on either side from which a job's scrape interval is learned

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.readings import Reading
     from gpu_rightsizer.observe.attribution import Parts
-    from gpu_rightsizer.observe.samples import Labels
+    from gpu_rightsizer.observe.tracks import Labels
 
-    Figures: TypeAlias = NDArray[np.float64]
+    Figures: TypeAlias = NDArray[np.floating]
     Pools: TypeAlias = Mapping[str, Mapping[str, Figures]]  # by pod and engine, tokens in each block
 
 SOURCE = "vllm:cache_config_info"

@@ -54,14 +54,15 @@ class How(StrEnum):
     """How samples become one figure a block; `{sum}` are the labels kept, `{within}` those one copy each is taken of.
 
     Copies of one series (two replicas of Prometheus, two jobs) are folded by `max`, engines of a pod and containers
-    are then added. Quantiles need no folding: doubling every bucket changes no quantile.
+    are then added, each by its own highest figure. Of several engines' quantiles the slowest counts. Whatever can be
+    aggregated once a block is: an aggregation within a range costs the store more than reading the samples.
     """
 
     PEAK = "max by ({by}) (max_over_time({of}[{block}]))"
     SUMMED_PEAK = "sum by ({by}) (max by ({by}, {within}) (max_over_time({of}[{block}])))"
-    RATE = "max_over_time((sum by ({by}) (max by ({by}, {within}) (rate({of}[{rate}]))))[{block}:{rate}])"
+    RATE = "sum by ({by}) (max by ({by}, {within}) (max_over_time(rate({of}[{rate}])[{block}:{rate}])))"
     INCREASE = "sum by ({by}) (max by ({by}, {within}) (increase({of}[{block}])))"
-    P95 = "histogram_quantile(0.95, sum by ({by}, le) (rate({of}[{block}])))"
+    P95 = "max by ({by}) (histogram_quantile(0.95, rate({of}[{block}])))"
     COUNT = "max by ({by}) (count_over_time({of}[{block}]))"
     SUM = "max by ({by}) (sum_over_time({of}[{block}]))"
     COUNT_NOW = "max by ({by}) (count_over_time({of}[{up}]))"

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.observe.attribution import Attributed, Parts
     from gpu_rightsizer.observe.membership import Membership
-    from gpu_rightsizer.observe.samples import Labels, Samples
+    from gpu_rightsizer.observe.samples import Samples
+    from gpu_rightsizer.observe.tracks import Labels
 
-    Figures = NDArray[np.float64]
+    Figures = NDArray[np.floating]
 
 MOST_INVALID = 1 - LEAST_COVERAGE  # dropping more of a signal's figures than this is a problem of its own
 ENOUGH_REQUESTS = 20  # a p95 of fewer is their maximum

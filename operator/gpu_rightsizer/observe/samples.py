@@ -7,31 +7,27 @@ the last block on that was complete when it was read. Reading in steps and readi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from gpu_rightsizer.observe.queries import BLOCK_SECONDS, QUERIES, WINDOW_SECONDS, Query
+from gpu_rightsizer.observe.queries import BLOCK_SECONDS, QUERIES, Query
+from gpu_rightsizer.observe.tracks import BLOCKS, Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from numpy.typing import NDArray
+    from gpu_rightsizer.observe.tracks import RawSeries
 
-BLOCKS = WINDOW_SECONDS // BLOCK_SECONDS
 BLOCKS_A_DAY = 86_400 // BLOCK_SECONDS
 BYTES_A_FIGURE = 30  # of a range answer in JSON, time and value
-ROOM_BYTES = 64 << 20  # what one answer should stay below; longer windows are asked for in parts
+ROOM_BYTES = 24 << 20  # what one answer should stay below; longer windows are asked for in parts
 ROOM_SAMPLES = 20_000_000  # what one query should hold in the store's memory (Prometheus refuses 50 million)
 LEAST_BLOCKS = 12  # a part that fails is halved the next time, down to this
 
 T = TypeVar("T")
-Labels: TypeAlias = "frozenset[tuple[str, str]]"
-Tracks: TypeAlias = "Mapping[Labels, NDArray[np.float64]]"
-RawSeries: TypeAlias = "tuple[Mapping[str, str], NDArray[np.float64], NDArray[np.float64]]"  # labels, times, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """The window's figures. `last_end` is the end of its last block; tracks have shape (BLOCKS,), NaN is no figure.
+    """The window's figures. `last_end` is the end of its last block.
 
     `tracks` are whole and fresh, by query; `failed` names the queries without a whole answer this cycle and why, and
     what was known of them waits in `aside`; `warned` those whose answer may be partial. `read_to` says up to where
@@ -97,7 +93,7 @@ def advanced(samples: Samples, now: datetime, namespaces: tuple[str, ...] = ()) 
     return Samples(
         last_end=last_end,
         asked_at=int(now.timestamp()),
-        tracks={name: _shifted(tracks, shift, _blocks(name)) for name, tracks in known.items() if name in read_to},
+        tracks={name: tracks.shifted(shift, _blocks(name)) for name, tracks in known.items() if name in read_to},
         read_to=read_to,
         began_at=read_to,
         part=samples.part,
@@ -136,43 +132,15 @@ def merged(samples: Samples, ask: Ask, answer: Iterable[RawSeries]) -> Samples:
     """
     name = ask.query.name
     if ask.query.instant:
-        return replace(samples, tracks={**samples.tracks, name: _present(answer)})
-    fresh = _emptied(samples, ask)
-    for key, times, values in _series(answer):
-        track = fresh.setdefault(key, np.full(BLOCKS, np.nan))
-        blocks = np.rint((times - samples.start) / BLOCK_SECONDS) - 1
-        inside = (blocks >= 0) & (blocks < BLOCKS)
-        np.fmax.at(track, blocks[inside].astype(np.int64), values[inside])
-    tracks = {key: track for key, track in fresh.items() if not np.isnan(track).all()}
+        return replace(samples, tracks={**samples.tracks, name: Tracks.of_present(answer)})
+    first, last = ((end - samples.start) // BLOCK_SECONDS - 1 for end in (ask.start, ask.end))
+    known = samples.tracks.get(name) or Tracks.none()
     return replace(
         samples,
-        tracks={**samples.tracks, name: tracks},
+        tracks={**samples.tracks, name: known.merged(answer, max(0, first), last + 1, samples.start)},
         read_to={**samples.read_to, name: _read_to(samples, ask)},
         part=_without(samples.part, name) if ask.end == samples.last_end else samples.part,
     )
-
-
-def _series(answer: Iterable[RawSeries]) -> Iterator[tuple[Labels, NDArray[np.float64], NDArray[np.float64]]]:
-    for labels, times, values in answer:
-        if isinstance(labels, Mapping) and times.ndim == 1 and times.shape == values.shape and len(values):
-            texts = ((name, text) for name, text in labels.items() if isinstance(text, str))
-            yield frozenset(texts), times, values
-
-
-def _present(answer: Iterable[RawSeries]) -> Tracks:
-    present: dict[Labels, NDArray[np.float64]] = {}
-    for key, _, values in _series(answer):
-        present[key] = np.fmax(present[key], values[-1:]) if key in present else values[-1:]
-    return present
-
-
-def _emptied(samples: Samples, ask: Ask) -> dict[Labels, NDArray[np.float64]]:
-    """What is known of the query, without the blocks that were asked for."""
-    first, last = ((end - samples.start) // BLOCK_SECONDS - 1 for end in (ask.start, ask.end))
-    emptied = {key: track.copy() for key, track in samples.tracks.get(ask.query.name, {}).items()}
-    for track in emptied.values():
-        track[max(0, first) : last + 1] = np.nan
-    return emptied
 
 
 def _read_to(samples: Samples, ask: Ask) -> int:
@@ -217,20 +185,6 @@ def _scoped() -> frozenset[str]:
 
 def _without(mapping: Mapping[str, T], name: str) -> dict[str, T]:
     return {key: value for key, value in mapping.items() if key != name}
-
-
-def _shifted(tracks: Tracks, shift: int, blocks: int) -> Tracks:
-    """Moved by `shift` blocks; of each the last `blocks` are kept."""
-    if shift == 0:
-        return tracks
-    moved: dict[Labels, NDArray[np.float64]] = {}
-    for key, track in tracks.items():
-        kept = np.full(BLOCKS, np.nan)
-        kept[: max(0, BLOCKS - shift)] = track[shift:]
-        kept[: BLOCKS - blocks] = np.nan
-        if not np.isnan(kept).all():
-            moved[key] = kept
-    return moved
 
 
 def _block_end(now: datetime) -> int:

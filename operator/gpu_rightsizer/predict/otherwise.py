@@ -19,6 +19,7 @@ from gpu_rightsizer.estimate.memory import (
     weight_bytes,
 )
 from gpu_rightsizer.estimate.needs import most_demand
+from gpu_rightsizer.estimate.overview import overview
 from gpu_rightsizer.predict.cost import hourly, nodes_for, nodes_now
 from gpu_rightsizer.predict.findings import Judge, screened
 from gpu_rightsizer.predict.memory import RESCALED_ERROR
@@ -114,12 +115,17 @@ def _needed(today: World, change: Change) -> Need:
 
 def _overhead(workload: Workload, today: World, model: ModelArchitecture) -> float:
     """Bytes per rank that are typical on the present device."""
-    return assumed_overhead(model, workload.settings, workload.settings.tensor_parallel, device_memory(today) or 0.0)
+    return assumed_overhead(model, workload.settings, workload.settings.tensor_parallel, _device(today) or 0.0)
+
+
+def _device(today: World) -> float | None:
+    (seen,) = overview([today])
+    return device_memory(seen)
 
 
 def _changed(today: World, workload: Workload) -> World:
     """The pool that the engine would report with these settings where it runs now."""
-    pool, device, model = pool_tokens(today.observation), device_memory(today), workload.model
+    pool, device, model = pool_tokens(today.observation), _device(today), workload.model
     settings, before = workload.settings, today.workload.settings
     if pool is None or device is None or isinstance(model, Missing) or settings.num_gpu_blocks_override is not None:
         return World(workload, today.observation)

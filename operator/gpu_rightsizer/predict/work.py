@@ -104,7 +104,7 @@ def busy_tpots(worlds: Sequence[World]) -> NDArray[np.float64]:
     return out
 
 
-def _on_the_same_blocks(seen: Observation) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def _on_the_same_blocks(seen: Observation) -> tuple[NDArray[np.floating], NDArray[np.floating]] | None:
     tpot, rate = seen.tpot, seen.generation_rate
     if not isinstance(tpot, BlockSeries) or not isinstance(rate, BlockSeries):
         return None

@@ -35,7 +35,7 @@ def read(now: datetime, value: float = 1.0, query: Query = ENGINE) -> Samples:
 
 
 def test_a_cold_start_asks_each_query_once_over_the_whole_window() -> None:
-    asks = window.plan(window.advanced(window.empty(NOW), NOW), NOW, pods=1000)
+    asks = window.plan(window.advanced(window.empty(NOW), NOW), NOW, pods=500)
 
     assert [ask.query.name for ask in asks] == [query.name for query in QUERIES]
     blocks = {ask.query.name: (ask.end - ask.start) // BLOCK_SECONDS + 1 for ask in asks if not ask.query.instant}
