@@ -52,6 +52,7 @@ class Code(StrEnum):
     NOT_PROVISIONABLE = "NotProvisionable"
     NOT_ALLOWED = "NotAllowed"  # by include/exclude, regions or capacity types
     OTHER_VENDOR = "OtherVendor"
+    POOL_TAKEN = "PoolTaken"  # owned or reserved, and all of it is spoken for
     PRICE_UNKNOWN = "PriceUnknown"
     SMALLER_MEMORY_HELD = "SmallerMemoryHeld"  # the evidence forbids less memory
     SHRINK_HELD = "ShrinkHeld"

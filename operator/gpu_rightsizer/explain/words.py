@@ -130,6 +130,10 @@ _REJECTION: Final = {
     Code.OTHER_VENDOR: (
         "It is another vendor's accelerator[ ({vendor:name})]; such a move needs another build of the engine."
     ),
+    Code.POOL_TAKEN: (
+        "What there is of the class is taken[: {instance_class:name}][, {taken:count} of {accelerators:count} "
+        "accelerators][, by {by:text}][. The fleet's choice is within {gap:share} of the cheapest]."
+    ),
     Code.PRICE_UNKNOWN: "Its price is not known[: {instance_class:name}]. Set `spec.price` of the InstanceClass.",
     Code.SMALLER_MEMORY_HELD: "The evidence allows no smaller memory per accelerator[ ({because:name})].",
     Code.SHRINK_HELD: "The evidence allows nothing smaller or slower[ ({because:name})].",

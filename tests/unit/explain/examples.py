@@ -86,6 +86,13 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.NOT_PROVISIONABLE: {"caveat": "Karpenter counts 0 GPUs"},
     Code.NOT_ALLOWED: {"rule": "instanceClasses.exclude: p4d.*"},
     Code.OTHER_VENDOR: {"vendor": "aws"},
+    Code.POOL_TAKEN: {
+        "instance_class": "g6e.xlarge",
+        "taken": 4,
+        "accelerators": 4,
+        "by": "chat/llama-8b, search/qwen-7b, other pods (2)",
+        "gap": 0.02,
+    },
     Code.PRICE_UNKNOWN: {"instance_class": "p5.48xlarge"},
     Code.SMALLER_MEMORY_HELD: {"because": "EngineMetricsNeeded"},
     Code.SHRINK_HELD: {"because": "MetricsMissing"},
