@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SECONDS: Final = 2.0  # for the solver: a cycle must not wait for the last cent
+SECONDS: Final = 5.0  # for the solver: a cycle must not wait for the last cent
 _NOTHING: Final = 1e-6  # a share of the cost that is no difference: the solver's own tolerance
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from gpu_rightsizer.decide import elasticity
 from gpu_rightsizer.decide.allocation import Allocation, Option, allocate
 from gpu_rightsizer.decide.money import attributed_hourly
 from gpu_rightsizer.decide.pools import Claim, claimed, overdrawn, pools, present
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from gpu_rightsizer.decide.offers import Offers
     from gpu_rightsizer.decide.pools import Pool
     from gpu_rightsizer.domain.decision import Candidate, Decision
     from gpu_rightsizer.domain.hardware import InstanceClass
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 LEFT_TOO_SMALL: Final = 10.0  # what leaving a workload too small counts, in times its dearest remedy
 _MOST_NAMED: Final = 4
+_NONE: Final[Mapping[str, Finding]] = MappingProxyType({})
 _WORTH_A_WORD: Final = 0.001  # of the cost: a smaller gap is below what prices tell
 
 
@@ -33,13 +37,15 @@ def decide_fleet(
     worlds: Sequence[World],
     needs: Sequence[Need],
     candidates: Sequence[Sequence[Candidate]],
+    scaled: Sequence[Offers | None],
+    *,
     classes: Sequence[InstanceClass],
     now: datetime,
 ) -> list[Decision]:
     """One decision each, in the order given; what they would take of owned or reserved classes is there."""
     cases = [
-        _Case(world.workload, need, options, now)
-        for world, need, options in zip(worlds, needs, candidates, strict=True)
+        _Case(world.workload, need, options, elastic, now)
+        for world, need, options, elastic in zip(worlds, needs, candidates, scaled, strict=True)
     ]
     decisions = [each.decide() for each in cases]
     limits = pools(classes, [each.workload for each in cases])
@@ -55,10 +61,17 @@ class _Case:
     workload: Workload
     need: Need
     candidates: Sequence[Candidate]
+    elastic: Offers | None
     now: datetime
 
-    def decide(self, taken: Mapping[str, Finding] | None = None) -> Decision:
-        return decide(self.workload, self.need, self.candidates, self.now, taken or {})
+    def decide(self, taken: Mapping[str, Finding] = _NONE) -> Decision:
+        """With none of the classes that others have in full."""
+        if self.elastic is not None and self.elastic.owner:
+            return elasticity.owned(self.need, self.elastic, self.now, taken)
+        alone = decide(self.workload, self.need, self.candidates, self.now, taken)
+        if self.elastic is not None:
+            return elasticity.optional(alone, self.workload, self.elastic, taken)
+        return elasticity.unbounded(alone, self.workload) if self.workload.replicas_owner else alone
 
     @property
     def name(self) -> str:

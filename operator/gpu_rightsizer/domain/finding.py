@@ -85,6 +85,10 @@ class Code(StrEnum):
     NODE_LEAVES = "NodeLeaves"
     NODE_STAYS = "NodeStays"
     AUTOSCALER_OWNS_REPLICAS = "AutoscalerOwnsReplicas"
+    AUTOSCALER_NEEDED = "AutoscalerNeeded"
+    ELASTIC_HOLDS = "ElasticHolds"
+    ELASTIC_SETTING = "ElasticSetting"
+    ELASTIC_UNKNOWN = "ElasticUnknown"  # what was seen does not tell that fewer replicas would do at times
     REPLICAS_OUT_OF_BOUNDS = "ReplicasOutOfBounds"
     QUEUE_STANDS = "QueueStands"  # symptom: requests wait
     PREEMPTING = "Preempting"  # symptom
