@@ -289,6 +289,7 @@ def observation(
         kv_demand=scaled(max(concurrency, 1.0) * (prompt + output / 2)), running=scaled(max(concurrency, 1.0)),
         waiting=nothing, prompt_rate=scaled(requests_per_second * prompt),
         generation_rate=scaled(requests_per_second * output), requests=scaled(requests_per_second * HOUR),
+        replicas=flat(1.0, days),
         ttft=flat(0.1, days), tpot=flat(tpot_seconds, days), preemptions=nothing,
         fb_used=flat(0.9 * device_bytes, days),
         gpu_activity=scaled(0.5), dram_activity=scaled(0.2), host_memory=flat(6 * GIB, days), host_cpu=flat(1.0, days),
@@ -302,11 +303,11 @@ def observation(
 
 def no_engine(**changes: Any) -> Observation:
     """DCGM alone: the engine tells nothing."""
-    told = ("kv_demand", "running", "waiting", "prompt_rate", "generation_rate", "requests", "ttft", "tpot",
+    told = ("kv_demand", "running", "waiting", "prompt_rate", "generation_rate", "requests", "replicas", "ttft", "tpot",
             "preemptions", "kv_pool", "prompt_tokens", "output_tokens")  # fmt: skip
     signals = (Signal.KV_DEMAND, Signal.RUNNING, Signal.WAITING, Signal.PROMPT_RATE, Signal.GENERATION_RATE,
-               Signal.REQUESTS, Signal.TTFT, Signal.TPOT, Signal.PREEMPTIONS, Signal.KV_POOL, Signal.PROMPT_TOKENS,
-               Signal.OUTPUT_TOKENS)  # fmt: skip
+               Signal.REQUESTS, Signal.REPLICAS, Signal.TTFT, Signal.TPOT, Signal.PREEMPTIONS, Signal.KV_POOL,
+               Signal.PROMPT_TOKENS, Signal.OUTPUT_TOKENS)  # fmt: skip
     silent: dict[str, Any] = {name: missing(s) for name, s in zip(told, signals, strict=True)}
     return observation(**(silent | changes))
 

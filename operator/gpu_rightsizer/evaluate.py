@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gpu_rightsizer.decide import decide
+from gpu_rightsizer.decide import decide_fleet, offers
 from gpu_rightsizer.domain.world import Evaluation
 from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.predict import predict
@@ -32,7 +32,6 @@ def evaluate(
     """
     needs = estimate(worlds, now, recalibrations)
     candidates = predict(worlds, needs, classes)
-    return [
-        Evaluation(world, need, options, decide(world.workload, need, options, now))
-        for world, need, options in zip(worlds, needs, candidates, strict=True)
-    ]
+    elastic = offers(worlds, needs, candidates, classes, now)
+    decisions = decide_fleet(worlds, needs, candidates, elastic, classes=classes, now=now)
+    return [Evaluation(*each) for each in zip(worlds, needs, candidates, decisions, strict=True)]

@@ -1,5 +1,6 @@
 """The recommendation as it stands in the status and, as compact JSON, in the annotation."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -27,7 +28,10 @@ class Configuration(Wire):
 
     instance_class: Annotated[ClassName, Field(description="The InstanceClass, for example `g6e.xlarge`.")]
     accelerators: Annotated[CountOut, Field(description="Accelerators of each replica.")]
-    replicas: Annotated[CountOut, Field(description="Replicas; `0` is scaled to zero.")]
+    replicas: Annotated[
+        CountOut | None,
+        Field(description="Replicas; `0` is scaled to zero. Absent: an autoscaler owns the number, see `elastic`."),
+    ] = None
     tensor_parallel: Annotated[
         CountOut | None, Field(description="Accelerators that one copy of the model is split over.")
     ] = None
@@ -39,6 +43,79 @@ class Configuration(Wire):
             "none.",
         ),
     ] = Field(default_factory=dict)
+
+
+class Days(StrEnum):
+    """Which days a window is of."""
+
+    WORKING = "Working"
+    WEEKEND = "Weekend"
+
+
+class ReplicaWindow(Wire):
+    """Six hours of the day and the least number of replicas in them."""
+
+    days: Annotated[Days, Field(description="`Working` (Monday to Friday) or `Weekend`, by UTC.")]
+    from_: Annotated[
+        str,
+        Text(5, 5, r"^([01][0-9]|2[0-3]):00$"),
+        Field(
+            alias="from",
+            description="When it begins, UTC, for example `06:00`. Order the replicas `leadTime` before.",
+        ),
+    ]
+    min_replicas: Annotated[CountOut, Field(description="Replicas at least.")]
+
+
+class Elastic(Wire):
+    """Bounds and a target for an autoscaler. Where one owns the replicas they are what is recommended.
+
+    Elsewhere they are what would cost less.
+    """
+
+    instance_class: Annotated[ClassName, Field(description="The InstanceClass, for example `g6e.xlarge`.")]
+    accelerators: Annotated[CountOut, Field(description="Accelerators of each replica.")]
+    tensor_parallel: Annotated[
+        CountOut | None, Field(description="Accelerators that one copy of the model is split over.")
+    ] = None
+    min_replicas: Annotated[CountOut, Field(description="The least number at any time.")]
+    max_replicas: Annotated[CountOut, Field(description="The largest number: as many as hold the peak and its tail.")]
+    windows: Annotated[
+        tuple[ReplicaWindow, ...],
+        Field(
+            max_length=8,
+            json_schema_extra=list_atomic(),
+            description="The least number by time of day, as a cron trigger of KEDA sets it. Empty: `minReplicas` "
+            "always.",
+        ),
+    ] = ()
+    kv_usage_target: Annotated[
+        ShareOut | None, Field(description="The share of the KV cache in use to aim at, averaged over replicas.")
+    ] = None
+    scale_down_stabilization: Annotated[
+        SpanOut | None, Field(description="How long a replica is kept after it was last wanted.")
+    ] = None
+    scale_down_period: Annotated[
+        SpanOut | None, Field(description="The time in which at most one replica is let go.")
+    ] = None
+    lead_time: Annotated[
+        SpanOut | None,
+        Field(
+            description="Taken from an order to a replica that serves: `scaleToZero.coldStart` and a minute to "
+            "notice. The promise rests on it."
+        ),
+    ] = None
+    late_minutes_per_week: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=10_080,
+            description="The most minutes in which there could have been too few replicas, in a replay of the "
+            "history's peaks.",
+        ),
+    ] = None
+    hourly_usd: Annotated[UsdOut, Field(description="USD per hour on average over that replay.")]
+    instead_hourly_usd: Annotated[UsdOut, Field(description="USD per hour, on average, of what would run otherwise.")]
 
 
 class Alternative(Configuration):
@@ -195,6 +272,13 @@ class Recommendation(Wire):
     ]
     confidence: Annotated[Certainty, Field(description="`High`, `Medium` or `Low`; the reasons say why.")]
     target: Annotated[Configuration | None, Field(description="What to run. Absent with `Keep` and `Unknown`.")] = None
+    elastic: Annotated[
+        Elastic | None,
+        Field(
+            description="Bounds for an autoscaler: part of the recommendation where one owns the replicas, else what "
+            "would cost less than a fixed number. Absent: not known, or no gain."
+        ),
+    ] = None
     alternatives: Annotated[
         tuple[Alternative, ...],
         Field(

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gpu_rightsizer.decide.money import attributed_hourly
-from gpu_rightsizer.decide.situation import Ruling, Situation, has_less_memory, is_slower, is_smaller_or_slower
+from gpu_rightsizer.decide.situation import (
+    Ruling,
+    Situation,
+    has_less_memory,
+    is_slower,
+    is_smaller_or_slower,
+    same_place,
+)
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -106,6 +113,15 @@ RULINGS: Final[tuple[Callable[[Situation], Ruling | None], ...]] = (
 def judged(situation: Situation) -> Situation:
     """The same situation with every ruling."""
     return situation.ruled(*(rule(situation) for rule in RULINGS))
+
+
+def has_room(situation: Situation, taken: Mapping[str, Finding]) -> Ruling | None:
+    """Not a class that others have in full; where it runs now it may stay."""
+    if not taken:
+        return None
+    out = np.array([each.instance.name in taken for each in situation.options.places.configurations], dtype=bool)
+    out &= ~situation.compared(same_place)
+    return Ruling(Code.POOL_TAKEN, out, lambda candidate: taken[candidate.configuration.instance.name])
 
 
 def is_worth_its_risk(situation: Situation, cheaper: NDArray[np.intp]) -> Ruling:

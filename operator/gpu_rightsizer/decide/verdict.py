@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide import choice, incidents, tune
@@ -12,14 +13,14 @@ from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.ledger import arithmetic
 from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.rules import leave_nothing
-from gpu_rightsizer.decide.rulings import is_worth_its_risk, judged
+from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, same_place, situation
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -38,13 +39,20 @@ LIKELY = 0.5  # within the horizon
 _TOO_RISKY: Final = mask([Code.RISK_OUTWEIGHS_SAVING])
 
 
-def decide(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Decision:
+def decide(
+    workload: Workload,
+    need: Need,
+    candidates: Sequence[Candidate],
+    now: datetime,
+    taken: Mapping[str, Finding] = MappingProxyType({}),
+) -> Decision:
     """What should be done, with every reason. The same facts in any order give the same decision.
 
     Unknown never shrinks: a smaller or slower class needs evidence, a larger one only symptoms (or a prediction that
-    the present one fails). A dearer class is proposed to nobody else.
+    the present one fails). A dearer class is proposed to nobody else. `taken` are the classes that others have in full.
     """
-    here = judged(situation(workload, need, candidates, now))
+    seen = situation(workload, need, candidates, now)
+    here = judged(seen.ruled(has_room(seen, taken)))
     if here.current is not None and _is_under_sized(here):
         return _grow(here)
     return _shrink(here)

@@ -144,11 +144,34 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Elastic:
+    """Bounds and target for an autoscaler: as many replicas as demand asks, of `at`, which holds the peak with `most`.
+
+    `least` is one number, or one for each window: four of six hours of a working day (UTC), then of a weekend's.
+    `kv_usage` is the share of the KV cache in use to aim at, `hold` how long none is let go after it was last wanted,
+    at most one in `step` then; `lead` is from an order to a serving replica. `hourly` is the mean over the replay,
+    `instead` that of what would run otherwise; `late_minutes` the most a week in which they could have been too few.
+    """
+
+    at: Candidate
+    least: tuple[int, ...]
+    most: int
+    kv_usage: float
+    hold: timedelta
+    step: timedelta
+    lead: timedelta
+    hourly: Decimal
+    instead: Decimal
+    late_minutes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What should be done about one workload, and everything that led to it.
 
     `target` is None for Keep and Unknown. `alternatives` also hold, cheapest first; `rejected` are the nearest
-    configurations that do not, each with the one finding that rules it out first in `failures`.
+    configurations that do not, each with the one finding that rules it out first in `failures`. `elastic` are bounds
+    for an autoscaler: where one owns the replicas they are part of what is recommended, else what would cost less.
     """
 
     action: Action
@@ -161,3 +184,4 @@ class Decision:
     reasons: tuple[Finding, ...]
     risk_state: RiskState
     compared_up_to: timedelta | None = None  # how far ahead the stated risk was compared with what happened
+    elastic: Elastic | None = None

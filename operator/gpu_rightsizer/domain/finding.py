@@ -52,6 +52,7 @@ class Code(StrEnum):
     NOT_PROVISIONABLE = "NotProvisionable"
     NOT_ALLOWED = "NotAllowed"  # by include/exclude, regions or capacity types
     OTHER_VENDOR = "OtherVendor"
+    POOL_TAKEN = "PoolTaken"  # owned or reserved, and all of it is spoken for
     PRICE_UNKNOWN = "PriceUnknown"
     SMALLER_MEMORY_HELD = "SmallerMemoryHeld"  # the evidence forbids less memory
     SHRINK_HELD = "ShrinkHeld"
@@ -84,6 +85,10 @@ class Code(StrEnum):
     NODE_LEAVES = "NodeLeaves"
     NODE_STAYS = "NodeStays"
     AUTOSCALER_OWNS_REPLICAS = "AutoscalerOwnsReplicas"
+    AUTOSCALER_NEEDED = "AutoscalerNeeded"
+    ELASTIC_HOLDS = "ElasticHolds"
+    ELASTIC_SETTING = "ElasticSetting"
+    ELASTIC_UNKNOWN = "ElasticUnknown"  # what was seen does not tell that fewer replicas would do at times
     REPLICAS_OUT_OF_BOUNDS = "ReplicasOutOfBounds"
     QUEUE_STANDS = "QueueStands"  # symptom: requests wait
     PREEMPTING = "Preempting"  # symptom

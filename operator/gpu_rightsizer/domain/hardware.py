@@ -117,7 +117,7 @@ class InstanceClass:
     """One kind of place a replica can run. `accelerator_memory` is per accelerator and overrides the catalogue's.
 
     `zones` are those its nodes stand in and `node_labels` the labels that all of them carry; both are empty where no
-    node tells.
+    node tells. `held` are the accelerators on its nodes that pods hold, whoever owns them.
     """
 
     name: str
@@ -134,6 +134,7 @@ class InstanceClass:
     tolerations: tuple[Mapping[str, str], ...] = ()
     mig_profile: str = ""
     nodes: int = 0
+    held: int = 0
     allocatable: HostShape | None = None
     zones: tuple[str, ...] = ()
     node_labels: Mapping[str, str] = field(default_factory=dict)

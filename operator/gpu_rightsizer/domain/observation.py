@@ -32,6 +32,7 @@ class Observation:
     prompt_rate    prompt tokens/s, highest 5-minute mean in the block, busiest replica
     generation_rate generated tokens/s, likewise
     requests       finished requests in the block, all replicas together
+    replicas       that served in the block, however shortly: a rollout counts old and new
     ttft, tpot     p95 seconds in the block, over all replicas
     preemptions    count in the block, all replicas together
     fb_used        bytes, busiest device
@@ -48,6 +49,7 @@ class Observation:
     prompt_rate: History
     generation_rate: History
     requests: History
+    replicas: History
     ttft: History
     tpot: History
     preemptions: History

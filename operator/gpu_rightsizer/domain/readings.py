@@ -21,6 +21,7 @@ class Signal(StrEnum):
     KV_USAGE = "KvUsage"  # share of the KV pool in use, 0..1
     KV_POOL = "KvPool"  # tokens of KV one replica can hold
     KV_DEMAND = "KvDemand"  # tokens demanded of the busiest replica: in use plus queued
+    REPLICAS = "Replicas"  # that serve
     RUNNING = "Running"  # requests in the batch
     WAITING = "Waiting"  # requests queued in the engine
     PROMPT_RATE = "PromptRate"  # prompt tokens per second

@@ -28,6 +28,7 @@ def recommendation_id(workload: Workload, decision: Decision, *, policy_generati
         "action": decision.action.value,
         "from": _present(workload),
         "to": _place(decision.target.configuration) if decision.target else None,
+        **({"bounds": _bounds(decision)} if workload.replicas_owner else {}),
         "policy": policy_generation,
         "issue": issue,
     }
@@ -48,9 +49,15 @@ def _present(workload: Workload) -> dict[str, object]:
     return {
         "class": None if isinstance(placement, Missing) else placement.name,
         "accelerators": workload.pod.accelerators,
-        "replicas": workload.replicas,
+        "replicas": workload.replicas_owner or workload.replicas,
         "args": {"settings": workload.settings_hash},
     }
+
+
+def _bounds(decision: Decision) -> list[object]:
+    """What is asked of an autoscaler; where one owns the replicas, the number of now is nobody's proposal."""
+    asked = decision.elastic
+    return [list(asked.least), asked.most, asked.kv_usage] if asked else []
 
 
 def _place(where: Configuration) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gpu_rightsizer.decide.counterfactual import counterfactuals
 from gpu_rightsizer.domain.decision import Action, Lever, Realisation
+from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.readings import BlockSeries, Missing
 from gpu_rightsizer.explain import numbers
 from gpu_rightsizer.explain.identity import recommendation_id
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from gpu_rightsizer.domain.decision import Candidate, Configuration, Counterfactual, Decision, Prediction
+    from gpu_rightsizer.domain.decision import Candidate, Configuration, Counterfactual, Decision, Elastic, Prediction
     from gpu_rightsizer.domain.finding import Finding
     from gpu_rightsizer.domain.observation import Observation
     from gpu_rightsizer.domain.world import Evaluation
@@ -65,7 +66,8 @@ def recommendation(
         "brief": brief(decision),
         "action": decision.action.value,
         "confidence": decision.certainty.value,
-        "target": _place(decision.target.configuration) if decision.target else None,
+        "target": _target(decision),
+        "elastic": _elastic(decision.elastic) if decision.elastic else None,
         "alternatives": [_alternative(each, decision) for each in decision.alternatives[:MOST_ALTERNATIVES]],
         "cost": cost(decision),
         "risk": _risk(evaluation),
@@ -83,11 +85,26 @@ def brief(decision: Decision) -> str:
     match decision.action:
         case Action.RESIZE if decision.target is not None:
             where = decision.target.configuration
-            return f"{safe(where.instance.name, 100)} x{where.replicas}"
+            return f"{safe(where.instance.name, 100)}{_count(decision)}"
         case Action.SCALE_TO_ZERO:
             return "0 replicas"
         case _:
             return decision.action.value
+
+
+def _count(decision: Decision) -> str:
+    """` x2`, or the bounds where an autoscaler sets the number: ` x1-4`; nothing where they are not known."""
+    if decision.target is not None and not _is_scaled(decision):
+        return f" x{decision.target.configuration.replicas}"
+    if decision.elastic is None:
+        return ""
+    least, most = min(decision.elastic.least), decision.elastic.most
+    return f" x{least}-{most}" if least < most else f" x{most}"
+
+
+def _is_scaled(decision: Decision) -> bool:
+    """Whether an autoscaler sets the number: then none is proposed."""
+    return any(one.code is Code.AUTOSCALER_OWNS_REPLICAS for one in decision.reasons)
 
 
 def sentences(reasons: tuple[Finding, ...]) -> list[str]:
@@ -116,6 +133,53 @@ def _money(now: Decimal | None, there: Decimal | None, saved: Decimal | None) ->
     return {key: value for key, value in told.items() if value is not None}
 
 
+def _target(decision: Decision) -> dict[str, object] | None:
+    if decision.target is None:
+        return None
+    place = _place(decision.target.configuration)
+    if decision.action is Action.RESIZE and _is_scaled(decision):
+        del place["replicas"]
+    return place
+
+
+def _elastic(bounds: Elastic) -> dict[str, object]:
+    where = bounds.at.configuration
+    told: dict[str, object] = {
+        "instanceClass": safe(where.instance.name, 253),
+        "accelerators": where.accelerators,
+        "tensorParallel": where.tensor_parallel,
+        "minReplicas": min(bounds.least),
+        "maxReplicas": bounds.most,
+        "hourlyUSD": numbers.usd(bounds.hourly),
+        "insteadHourlyUSD": numbers.usd(bounds.instead),
+    }
+    if min(bounds.least) == bounds.most:
+        return told
+    windows = {"windows": _windows(bounds.least)} if len(bounds.least) > 1 else {}
+    return (
+        told
+        | windows
+        | {
+            "kvUsageTarget": numbers.share(bounds.kv_usage),
+            "scaleDownStabilization": numbers.duration(bounds.hold),
+            "scaleDownPeriod": numbers.duration(bounds.step),
+            "leadTime": numbers.duration(bounds.lead),
+            "lateMinutesPerWeek": math.ceil(bounds.late_minutes),
+        }
+    )
+
+
+def _windows(least: tuple[int, ...]) -> list[dict[str, object]]:
+    """Of equal length, working days before weekends."""
+    a_day = len(least) // 2
+    hours = 24 // a_day
+    return [
+        {"days": days, "from": f"{hours * (at % a_day):02d}:00", "minReplicas": least[at]}
+        for days, places in (("Working", range(a_day)), ("Weekend", range(a_day, 2 * a_day)))
+        for at in places
+    ]
+
+
 def _place(where: Configuration) -> dict[str, object]:
     arguments = sorted(where.engine_args.items())[:MOST_ARGUMENTS]
     return {
@@ -131,6 +195,8 @@ def _alternative(candidate: Candidate, decision: Decision) -> dict[str, object]:
     place = _place(candidate.configuration)
     if not place["engineArgs"]:
         del place["engineArgs"]
+    if _is_scaled(decision):
+        del place["replicas"]
     now, there = decision.cost.current_hourly, candidate.hourly
     leaves = decision.cost.realisation is Realisation.NODE_LEAVES
     saved = now - there if leaves and now is not None and there is not None else None

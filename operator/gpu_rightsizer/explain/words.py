@@ -130,6 +130,10 @@ _REJECTION: Final = {
     Code.OTHER_VENDOR: (
         "It is another vendor's accelerator[ ({vendor:name})]; such a move needs another build of the engine."
     ),
+    Code.POOL_TAKEN: (
+        "What there is of the class is taken[: {instance_class:name}][, {taken:count} of {accelerators:count} "
+        "accelerators][, by {by:text}][. The fleet's choice is within {gap:share} of the cheapest]."
+    ),
     Code.PRICE_UNKNOWN: "Its price is not known[: {instance_class:name}]. Set `spec.price` of the InstanceClass.",
     Code.SMALLER_MEMORY_HELD: "The evidence allows no smaller memory per accelerator[ ({because:name})].",
     Code.SHRINK_HELD: "The evidence allows nothing smaller or slower[ ({because:name})].",
@@ -222,6 +226,24 @@ _COMPUTED: Final = {
         "it is {potential:usd}/h]."
     ),
     Code.AUTOSCALER_OWNS_REPLICAS: "An autoscaler owns the replicas[: {owner:name}]. Set its bounds instead.",
+    Code.AUTOSCALER_NEEDED: (
+        "Something has to set the number of replicas: a HorizontalPodAutoscaler or KEDA, by the share of the KV cache "
+        "in use."
+    ),
+    Code.ELASTIC_HOLDS: (
+        "As many replicas as demand asks would hold[: {least:count} to {most:count}][ on {instance_class:name}][, "
+        "{hourly:usd}/h on average][ instead of {instead:usd}/h][. Too few for at most {minutes:count} minutes a week, "
+        "by a replay of its peaks][ with {lead:duration} until a new one serves]."
+    ),
+    Code.ELASTIC_SETTING: (
+        "The autoscaler should aim at[ {usage:share} of] the KV cache in use, and let replicas go slowly[: none within "
+        "{hold:duration} after it was wanted][, then at most one in {step:duration}][. Its least number, for each six "
+        "hours from 00:00 UTC, set {lead:duration} ahead: {windows:name}]."
+    ),
+    Code.ELASTIC_UNKNOWN: (
+        "Whether fewer replicas would do at times is not known[: the peaks of {block:duration} do not tell][. "
+        "{replicas:count} hold the peak][ on {instance_class:name}]."
+    ),
     Code.REPLICAS_OUT_OF_BOUNDS: (
         "The replicas that run are outside the rules[: {replicas:count}][, more than {most:count}, which is "
         "`replicas.max`][, fewer than {least:count}, which is `replicas.min`]. Only numbers within the bounds are "

@@ -57,7 +57,11 @@ def build_inventory(
     places = [_place(offer, node, held) for node in nodes for offer in offers(node, catalogue)]
     resolved = [_resolved(each, catalogue) for each in declared]
     groups = _grouped(places, resolved)
-    found = {name: _class(name, group, resolved, catalogue) for name, group in groups.items()}
+    used = _used(held)
+    found = {
+        name: replace(_class(name, group, resolved, catalogue), held=sum(used.get(_key(each), 0) for each in group))
+        for name, group in groups.items()
+    }
     unseen = [each for each in resolved if each.name not in found]
     known = {each.name: each for each in [*found.values(), *unseen]}
     for each in _from_catalogue(places, catalogue):
@@ -67,7 +71,7 @@ def build_inventory(
         by_node={_key(place): found[name] for name, group in groups.items() for place in group},
         counts={_key(place): place.offer.count for place in places},
         shared=frozenset(manifests.name(place.node) for place in places if place.offer.shared),
-        used=_used(held),
+        used=used,
     )
 
 

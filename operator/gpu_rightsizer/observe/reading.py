@@ -96,6 +96,7 @@ class _Reader:
             prompt_rate=self._busiest(Slot.PROMPT_RATE, engine),
             generation_rate=self._busiest(Slot.GENERATION_RATE, engine),
             requests=self._total(Slot.REQUESTS, engine),
+            replicas=self._replicas(engine),
             ttft=self._latency(Slot.TTFT, engine),
             tpot=self._latency(Slot.TPOT, engine),
             preemptions=self._total(Slot.PREEMPTIONS, engine),
@@ -136,6 +137,15 @@ class _Reader:
         stacked = np.stack(pods)
         known = np.isfinite(stacked).any(axis=0)
         return self._history(slot, np.where(known, np.nansum(stacked, axis=0), np.nan), coverage, raises=False)
+
+    def _replicas(self, coverage: Figures | None) -> History:
+        """Pods whose engine told its cache's use in the block."""
+        pods = self._pods(Slot.KV_USAGE)
+        if not pods:
+            return Missing(Signal.REPLICAS, self._missing(Slot.KV_USAGE).why)
+        count = np.isfinite(np.stack(list(pods.values()))).sum(axis=0).astype(np.float64)
+        history = self._history(Slot.KV_USAGE, np.where(count > 0, count, np.nan), coverage, raises=True)
+        return Missing(Signal.REPLICAS, history.why) if isinstance(history, Missing) else history
 
     def _latency(self, slot: Slot, coverage: Figures | None) -> History:
         """The slowest pod's p95, which bounds that of all; pods with few requests count only where all have few."""

@@ -78,6 +78,7 @@ def test_what_pods_hold_of_each_node() -> None:
     found = inventory(node("n1", "p5.48xlarge", gpus=8), pods=pods)
     assert found.used == {("n1", "nvidia.com/gpu"): 4}
     assert found.counts == {("n1", "nvidia.com/gpu"): 8}
+    assert (known(found, "p5.48xlarge").nodes, known(found, "p5.48xlarge").held) == (1, 4)
 
 
 def test_a_type_that_cannot_be_provisioned_can_when_nodes_of_it_stand() -> None:
