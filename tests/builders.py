@@ -153,14 +153,14 @@ def model(
     name: str = "meta-llama/Llama-3.1-8B-Instruct", billions: float = 8.03, *, active: float | None = None,
     layers: int = 32, hidden: int = 4096, heads: int = 32, kv_heads: int = 8, head_dim: int = 128,
     vocabulary: int = 128256, context: int = 131072, dtype: WeightDtype = WeightDtype.BFLOAT16, experts: int = 0,
-    experts_per_token: int = 0, sliding_window: bool = False,
+    experts_per_token: int = 0, sliding_window: int = 0, windowed_layers: int = 0,
 ) -> ModelArchitecture:  # fmt: skip
     """A decoder; parameters in billions."""
     return ModelArchitecture(
         name=name, parameters=billions * 1e9, active_parameters=(active or billions) * 1e9, layers=layers,
         hidden=hidden, heads=heads, kv_heads=kv_heads, head_dim=head_dim, vocabulary=vocabulary, default_dtype=dtype,
         max_context=context, kv_bytes_per_token=2 * 2 * layers * kv_heads * head_dim, experts=experts,
-        experts_per_token=experts_per_token, sliding_window=sliding_window,
+        experts_per_token=experts_per_token, sliding_window=sliding_window, windowed_layers=windowed_layers,
     )  # fmt: skip
 
 

@@ -279,12 +279,11 @@ def _model(row: Row) -> Row:
         "kv_replicated": row["mla"] == "yes" or None,
         "experts": int(row["experts"]) if row["experts"] else None,
         "experts_per_token": int(row["experts_per_tok"]) if row["experts_per_tok"] else None,
-        "sliding_window": bool(row["sliding_window"]) or None,
         "generative": None if kv else False,
         "source": row["source"],
         "confidence": _confidence(row["confidence"]),
     }
-    return entry | CORRECTIONS.get(row["model"], {})
+    return entry | WINDOWS.get(row["model"], {}) | CORRECTIONS.get(row["model"], {})
 
 
 # MiniMax-M2 and its successors: SGLang and MiniMax's own modelling code (62 layers, 48 heads over 8, 256 experts, 8 a
@@ -303,6 +302,26 @@ MORE_MODELS: list[Row] = [
         "experts_per_token": 8, "source": "aiconfigurator model_configs, text part", "confidence": "Computed",
     },
 ]  # fmt: skip
+
+# Of each model's config.json: sliding_window and layer_types (gpt-oss and Gemma 2: every other layer; Gemma 3: five of
+# six; Phi-3-mini: all), attention_chunk_size and no_rope_layers (Llama 4: three of four in chunks).
+WINDOWS: dict[str, Row] = {
+    name: {"sliding_window": window, "windowed_layers": layers}
+    for name, window, layers in (
+        ("google/gemma-2-2b-it", 4096, 13),
+        ("google/gemma-2-9b-it", 4096, 21),
+        ("google/gemma-2-27b-it", 4096, 23),
+        ("google/gemma-3-1b-it", 512, 22),
+        ("google/gemma-3-4b-it", 1024, 29),
+        ("google/gemma-3-12b-it", 1024, 40),
+        ("google/gemma-3-27b-it", 1024, 52),
+        ("microsoft/Phi-3-mini-4k-instruct", 2047, 32),
+        ("openai/gpt-oss-20b", 128, 12),
+        ("openai/gpt-oss-120b", 128, 18),
+        ("meta-llama/Llama-4-Scout-17B-16E-Instruct", 8192, 36),
+        ("meta-llama/Llama-4-Maverick-17B-128E-Instruct", 8192, 36),
+    )
+}
 
 # e5-mistral: the table's own note (kv_heads = 8); gpt-oss: size of the published checkpoints, whose dense part is bf16.
 CORRECTIONS: dict[str, Row] = {

@@ -50,9 +50,10 @@ _BYTES = {
 class ModelArchitecture:
     """One model. Parameters are counts; `kv_bytes_per_token` is for 2-byte KV, over all layers and heads.
 
-    For MLA models the latent cache is replicated on every tensor-parallel rank (`kv_replicated`). `sliding_window`
-    marks models whose KV per token is only an upper bound. `checkpoint_bytes` is set where the default checkpoint mixes
-    types, so that parameters x `default_dtype` would be wrong (gpt-oss: mxfp4 experts, bf16 rest).
+    For MLA models the latent cache is replicated on every tensor-parallel rank (`kv_replicated`). Of
+    `layers`, `windowed_layers` attend to the last `sliding_window` tokens alone (0: none do); there KV per token is an
+    upper bound. `checkpoint_bytes` is set where the default checkpoint mixes types, so that parameters x
+    `default_dtype` would be wrong (gpt-oss: mxfp4 experts, bf16 rest).
     """
 
     name: str
@@ -70,7 +71,8 @@ class ModelArchitecture:
     kv_replicated: bool = False
     experts: int = 0
     experts_per_token: int = 0
-    sliding_window: bool = False
+    sliding_window: int = 0
+    windowed_layers: int = 0
     generative: bool = True
     checkpoint_bytes: int | None = None
     source: str = ""

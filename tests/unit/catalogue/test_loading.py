@@ -125,6 +125,26 @@ def test_models_agree_with_their_own_architecture() -> None:
         assert model.generative == (model.kv_bytes_per_token > 0) or not model.generative
 
 
+@pytest.mark.parametrize(
+    ("name", "window", "layers"),
+    [
+        ("openai/gpt-oss-120b", 128, 18),
+        ("google/gemma-3-27b-it", 1024, 52),
+        ("mistralai/Mistral-7B-Instruct-v0.1", 4096, 32),
+        ("meta-llama/Llama-3.1-8B-Instruct", 0, 0),
+    ],
+)
+def test_windows_are_those_of_the_published_configurations(name: str, window: int, layers: int) -> None:
+    model = load().models[name]
+    assert (model.sliding_window, model.windowed_layers) == (window, layers)
+
+
+def test_no_window_without_layers_that_have_it() -> None:
+    for model in load().models.values():
+        assert (model.sliding_window > 0) == (model.windowed_layers > 0)
+        assert model.windowed_layers <= model.layers
+
+
 def test_alike_models_say_what_they_were_taken_from() -> None:
     model = load().models["meta-llama/Meta-Llama-3-8B-Instruct"]
     assert (model.layers, model.max_context, model.confidence) == (32, 8192, Confidence.RECALLED)
