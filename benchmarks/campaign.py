@@ -26,8 +26,9 @@ from testbed.operator_process import OperatorProcess, wait_for_advice
 from testbed.prometheus import PrometheusServer
 from testbed.stage import Actor, Stage
 from testbed.twin.deployment import simulate
-from testbed.twin.fleet import Sizing, random_twin
+from testbed.twin.fleet import Sizing
 from testbed.twin.hardware import CLASSES
+from testbed.twin.population import random_twin
 from testbed.twin.series import history, recording
 
 if TYPE_CHECKING:

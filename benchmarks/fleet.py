@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.rest import Call, Rest, merge_patch
 from gpu_rightsizer.observe.queries import QUERIES
 from testbed import manifests
+from testbed.listed import stamp
 from testbed.processes import until
 from testbed.twin.deployment import TwinSpec
 from testbed.twin.identity import Pod
@@ -124,7 +125,7 @@ def _standing(pods: Sequence[Object]) -> Standing:
 
 def _backdate(rest: Rest, actors: Sequence[Actor], standing: Standing) -> None:
     """The cluster is a minute old and its workloads weeks: said where Kubernetes keeps it, as testbed.stage does."""
-    began = {actor.key: _stamp(datetime.now(UTC) - timedelta(seconds=actor.twin.span_s)) for actor in actors}
+    began = {actor.key: stamp(datetime.now(UTC) - timedelta(seconds=actor.twin.span_s)) for actor in actors}
     rest.send(
         merge_patch(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/status", {"status": {"startTime": began[key]}})
         for key, pods in standing.pods.items()
@@ -149,7 +150,3 @@ def _rolled_out(deployment: Object, began: Mapping[Key, str]) -> Call:
 
 def _key(raw: Object) -> Key:
     return raw["metadata"]["namespace"], raw["metadata"]["name"]
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -29,8 +29,8 @@ from testbed.remote_write import Series
 from testbed.stage import Actor
 from testbed.twin.arrivals import DAY_S
 from testbed.twin.deployment import simulate
-from testbed.twin.fleet import random_twin
 from testbed.twin.identity import address, device_uuid, letters
+from testbed.twin.population import random_twin
 from testbed.twin.series import default_pods, history
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from testbed.twin.arrivals import DAY_S
 from testbed.twin.deployment import workload_of
 from testbed.twin.fleet import Sizing, ground_truth, holds_on
 from testbed.twin.hardware import CLASSES
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from testbed.twin.deployment import TwinSpec
     from testbed.twin.fleet import GroundTruth
+    from testbed.twin.judge import Workload
     from testbed.twin.physics import EngineArgs
 
 LONGEST_REASON = 200
@@ -142,35 +144,37 @@ def judge(seed: int, twin: TwinSpec, said: Said) -> Verdict:
 
 def _tried(twin: TwinSpec, said: Said) -> tuple[bool | None, str]:
     if said.action == "ScaleToZero":
-        return _asleep(twin)
+        return asleep(workload_of(twin))
     if not said.moves:
         return None, ""
     where = said.instance_class or twin.node_class
     if where not in CLASSES:
         return False, f"{where} is not among the classes that were allowed"
     tp = said.tensor_parallel if said.instance_class else twin.tp
-    verdict = holds_on(replace(twin, args=_tuned(twin.args, said.engine_args)), where, tp, said.replicas or None)
+    verdict = holds_on(replace(twin, args=tuned(twin.args, said.engine_args)), where, tp, said.replicas or None)
     return verdict.ok, verdict.why
 
 
-def _asleep(twin: TwinSpec) -> tuple[bool, str]:
+def asleep(workload: Workload) -> tuple[bool, str]:
     """Without a replica after IDLE_AFTER_S of silence; whoever comes first, and all after, wait out the cold start.
 
     Windows as the twin's judge has them, each request counted when it arrives; only waking is judged.
     """
-    at = workload_of(twin).arrivals.time_s
+    at = workload.arrivals.time_s
     wakes = at[1:][np.diff(at) > IDLE_AFTER_S]
     since = at - wakes[np.maximum(np.searchsorted(wakes, at, side="right") - 1, 0)] if len(wakes) else at * np.inf
-    late = (since >= 0) & (since < COLD_START_S - twin.objective.ttft_p95_s)
+    late = (since >= 0) & (since < COLD_START_S - workload.objective.ttft_p95_s)
     window = (at // WINDOW_S).astype(np.int64)
     finished, waited = np.bincount(window), np.bincount(window, weights=late)
     judged = finished >= LEAST_FINISHED
     share = float((waited[judged] > 0.05 * finished[judged]).mean()) if judged.any() else 0.0
-    ok = share <= 1.0 - twin.objective.attainment
-    return ok, "" if ok else f"woken {len(wakes)} times in 3 weeks, {share:.1%} of windows miss the time to first token"
+    if share <= 1.0 - workload.objective.attainment:
+        return True, ""
+    days = workload.span_s / DAY_S
+    return False, f"woken {len(wakes)} times in {days:.0f} days, {share:.1%} of windows miss the time to first token"
 
 
-def _tuned(args: EngineArgs, changes: Mapping[str, str]) -> EngineArgs:
+def tuned(args: EngineArgs, changes: Mapping[str, str]) -> EngineArgs:
     """With the limits that the recommendation would change."""
 
     def whole(flag: str, now: int | None) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from testbed import manifests, tools
+from testbed import listed, manifests, tools
 from testbed.cluster.base import Cluster, Object
 from testbed.processes import Processes, free_ports, remove_tree
 from testbed.prometheus import Job, PrometheusServer, Targets
@@ -121,7 +121,7 @@ class Stage:
     def _backdate(self, actors: Sequence[Actor], pods: Mapping[tuple[str, str], Sequence[Pod]], now: datetime) -> None:
         """The cluster was made a minute ago and its workloads are weeks old: say so where Kubernetes keeps it."""
         for actor in actors:
-            began = _stamp(now - timedelta(seconds=actor.twin.span_s))
+            began = listed.stamp(now - timedelta(seconds=actor.twin.span_s))
             for pod in pods[actor.key]:
                 patch = {"status": {"startTime": began, **self._past_oom(actor, pod, now)}}
                 self._patch("pod", pod.name, pod.namespace, patch)
@@ -141,18 +141,7 @@ class Stage:
     def _past_oom(self, actor: Actor, pod: Pod, now: datetime) -> Object:
         if actor.oom_days_ago is None:
             return {}
-        ended = now - timedelta(days=actor.oom_days_ago)
-        message = (
-            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.34 GiB. GPU 0 has a total capacity of"
-        )
-        last = {
-            "exitCode": 1,
-            "reason": "Error",
-            "message": message,
-            "startedAt": _stamp(ended - timedelta(days=2)),
-            "finishedAt": _stamp(ended),
-            "containerID": "containerd://0",
-        }
+        last = listed.out_of_memory(now - timedelta(days=actor.oom_days_ago))
         statuses = self.cluster.get("pod", pod.name, namespace=pod.namespace)["status"]["containerStatuses"]
         return {
             "containerStatuses": [{**each, "restartCount": 1, "lastState": {"terminated": last}} for each in statuses]
@@ -173,10 +162,6 @@ def _pod(raw: Object) -> Pod:
 def _conditions(deployment: Object) -> list[Object]:
     found: list[Object] = deployment["status"].get("conditions", [])
     return found
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _listens(port: int) -> bool:

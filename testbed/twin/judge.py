@@ -6,11 +6,11 @@ the attainment. A class on which the engine does not start or runs out of memory
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from testbed.twin.arrivals import Arrivals, Floats, split
+from testbed.twin.arrivals import DAY_S, Arrivals, Floats, split
 from testbed.twin.engine import Interruption, ReplicaRun, run_replica
 from testbed.twin.hardware import NodeClass, ascending_price
 from testbed.twin.models import Model
@@ -19,6 +19,7 @@ from testbed.twin.truth import Truth
 
 WINDOW_S = 600.0
 LEAST_FINISHED = 20
+_EARLY_S = (2 * DAY_S, 7 * DAY_S)  # a class that is far too small shows it in days
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +194,37 @@ def placements(classes: Iterable[NodeClass], replicas: int) -> Iterator[Placemen
 
 def cheapest_that_holds(
     workload: Workload, classes: tuple[str, ...] | None = None, replicas: int = 1
-) -> tuple[Placement, Verdict] | None:
+) -> Placement | None:
     """The first placement, by ascending price of the node, that holds; None when none does."""
-    for placement in placements(ascending_price(classes), replicas):
-        verdict = holds(workload, placement)
-        if verdict.ok:
-            return placement, verdict
-    return None
+    trials = Trials(workload)
+    return next((place for place in placements(ascending_price(classes), replicas) if trials.hold(place)), None)
+
+
+@dataclass(slots=True)
+class Trials:
+    """One demand tried on many placements: each engine and number of replicas once, hopeless ones given up early."""
+
+    workload: Workload
+    known: dict[tuple[Engine | StartFailure, int], bool] = field(default_factory=dict)
+
+    def hold(self, placement: Placement) -> bool:
+        """As `holds(...).ok`, without the figures of those that do not hold."""
+        key = engine_on(self.workload, placement), placement.replicas
+        if key not in self.known:
+            self.known[key] = not isinstance(key[0], StartFailure) and self._lives(placement)
+        return self.known[key]
+
+    def _lives(self, placement: Placement) -> bool:
+        hopeless = any(fails_within(self.workload, placement, span) for span in _EARLY_S if span < self.workload.span_s)
+        return not hopeless and holds(self.workload, placement).ok
+
+
+def fails_within(workload: Workload, placement: Placement, span_s: float) -> bool:
+    """Whether the beginning alone misses more windows than the whole span is allowed to, or runs out of memory.
+
+    What comes later changes nothing of what was, so that this is no guess; the last window may have been cut off.
+    """
+    begin = replace(workload, arrivals=workload.arrivals.between(0.0, span_s), span_s=span_s)
+    verdict = holds(begin, placement)
+    missed = round(verdict.violation_share * verdict.judged_windows) - 1
+    return verdict.oom or missed > (1.0 - workload.objective.attainment + 1e-12) * np.ceil(workload.span_s / WINDOW_S)

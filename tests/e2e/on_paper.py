@@ -7,10 +7,12 @@ namespace, scrape jobs and nodes of its own and disturbs no other.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
@@ -26,11 +28,11 @@ from gpu_rightsizer.observe.fleet import membership_of, read_workloads
 from gpu_rightsizer.observe.inventory import build_inventory
 from gpu_rightsizer.observe.queries import QUERIES
 from gpu_rightsizer.ports import Answer, Metrics, Unavailable
-from testbed import manifests
+from testbed import listed, manifests
 from testbed.cluster.base import Object
 from testbed.remote_write import STALE, Series
 from testbed.twin.deployment import TwinRun, TwinSpec, simulate
-from testbed.twin.identity import Pod, letters
+from testbed.twin.identity import Pod
 from testbed.twin.knobs import Knobs
 from testbed.twin.series import history
 
@@ -78,23 +80,9 @@ class Situation:
         return replace(self.spec, namespace=self.name)
 
     @property
-    def replica_set(self) -> str:
-        """The name of today's."""
-        return f"{self.twin.name}-{letters(self.name, 10)}"
-
-    @property
     def pods(self) -> list[Pod]:
         """Today's."""
-        return [
-            Pod(
-                f"{self.replica_set}-{letters(f'{self.name}/{index}', 5)}",
-                self.name,
-                "vllm",
-                node.name,
-                f"10.1.0.{index}",
-            )
-            for index, node in enumerate(manifests.nodes(self.twin))
-        ]
+        return listed.pods(self.twin)
 
     def series(self) -> list[Series]:
         """Everything that the store keeps of it."""
@@ -111,53 +99,15 @@ class Situation:
 
     def objects(self) -> dict[str, list[Object]]:
         """What a cluster lists: nodes, the Deployment, its ReplicaSet and pods, an InferenceDeployment."""
-        deployment = manifests.deployment(self.twin, SMALL_HOST)
-        began = f"{moment(max(self.twin.knobs.rollouts_s, default=0.0)):%Y-%m-%dT%H:%M:%SZ}"
-        deployment["metadata"] |= {"uid": f"deployment-{self.name}", "generation": 1}
-        wanted = manifests.inference_deployment(self.twin, SMALL_HOST)
-        wanted["metadata"] |= {"uid": f"wanted-{self.name}", "generation": 1, "resourceVersion": "1"}
-        replica_set: Object = {
-            "metadata": {
-                "name": self.replica_set,
-                "namespace": self.name,
-                "uid": f"replica-set-{self.name}",
-                "creationTimestamp": began,
-                "ownerReferences": [_owned_by("Deployment", deployment)],
-            }
-        }
-        template = deployment["spec"]["template"]
-        return {
-            "nodes": [node.manifest() for node in manifests.nodes(self.twin)],
-            "deployments": [deployment],
-            "replica_sets": [replica_set],
-            "pods": [_listed(pod, template, replica_set, began) for pod in self.pods],
-            "inference_deployments": [wanted],
-        }
+        return listed.objects(self.twin, SMALL_HOST, moment(max(self.twin.knobs.rollouts_s, default=0.0)))
 
 
-def _owned_by(kind: str, owner: Object) -> Object:
-    meta = owner["metadata"]
-    return {"kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
+class Listed(Protocol):
+    """What can be looked at: a workload as a cluster lists it, in a namespace of its own."""
 
-
-def _listed(pod: Pod, template: Object, replica_set: Object, began: str) -> Object:
-    return {
-        "metadata": {
-            "name": pod.name,
-            "namespace": pod.namespace,
-            "uid": f"uid-{pod.name}",
-            "labels": template["metadata"]["labels"],
-            "creationTimestamp": began,
-            "ownerReferences": [_owned_by("ReplicaSet", replica_set)],
-        },
-        "spec": {**template["spec"], "nodeName": pod.node},
-        "status": {
-            "phase": "Running",
-            "startTime": began,
-            "podIP": pod.ip,
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
+    def objects(self) -> dict[str, list[Object]]:
+        """Lists by the names of `controller.look.LISTS`."""
+        ...
 
 
 @dataclass(slots=True)
@@ -167,7 +117,7 @@ class Onlooker:
     sight: Sight
     known: catalogue.Catalogue = field(default_factory=catalogue.load)
 
-    def look(self, situations: Sequence[Situation], at: datetime = NOW) -> dict[str, Evaluation]:
+    def look(self, situations: Sequence[Listed], at: datetime = NOW) -> dict[str, Evaluation]:
         """What it makes of each, by name."""
         lists = Lists({name: [] for name in LISTS})
         for situation in situations:
@@ -178,7 +128,8 @@ class Onlooker:
         seen = view(lists, requests)
         membership = membership_of(seen)
         workloads = read_workloads(seen, self.known, inventory, at, membership=membership)
-        observations = asyncio.run(self.sight.see(workloads, membership, at, Laps(SystemClock())))
+        with contextlib.closing(asyncio.new_event_loop()) as loop:  # asyncio.run writes out what a task returned
+            observations = loop.run_until_complete(self.sight.see(workloads, membership, at, Laps(SystemClock())))
         worlds = [World(*pair) for pair in zip(workloads, observations, strict=True)]
         evaluations = evaluate(worlds, inventory.classes, at)
         return {each.world.workload.key.namespace: each for each in evaluations}

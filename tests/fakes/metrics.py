@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import pairwise
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -41,7 +41,7 @@ LOOKBACK = 300
 STALE_BITS = np.float64(STALE).view(np.uint64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Scraped:
     """One stored series: `labels` with `__name__`, times in Unix seconds, ascending."""
 
@@ -49,12 +49,17 @@ class Scraped:
     times: Figures
     values: Figures
 
+    @cached_property
+    def samples(self) -> tuple[Figures, Figures]:
+        """All but stale markers."""
+        kept = self.values.view(np.uint64) != STALE_BITS
+        return self.times[kept], self.values[kept]
+
     def within(self, start: float, end: float) -> tuple[Figures, Figures]:
-        """Samples in (start, end], stale markers left out."""
-        first, last = np.searchsorted(self.times, [start, end], side="right")
-        times, values = self.times[first:last], self.values[first:last]
-        kept = values.view(np.uint64) != STALE_BITS
-        return times[kept], values[kept]
+        """Samples in (start, end]."""
+        times, values = self.samples
+        first, last = times.searchsorted([start, end], side="right")
+        return times[first:last], values[first:last]
 
     def latest(self, at: float) -> tuple[float, float] | None:
         """Time and value of what an instant query sees."""
@@ -104,11 +109,16 @@ class FakeMetrics:
         first, last = min((t[0] for t in shown), default=np.inf), max((t[-1] for t in shown), default=-np.inf)
         return [at for at in times if first <= at <= last + BLOCK_SECONDS + RATE_SECONDS]
 
-    def _figure(self, part: Part, scope: Scope, at: float) -> Iterable[tuple[Key, str, float]]:
+    def _chosen(self, part: Part, scope: Scope) -> dict[str, list[Scraped]]:
+        """The series of each alias."""
+        named = [each for each in self.stored if each.labels["__name__"] in part.metrics]
+        matching = [each for each in named if _matches(part, scope, each.labels)]
+        return {name: [each for each in matching if each.labels["__name__"] == name] for name in part.metrics}
+
+    def _figure(self, part: Part, aliases: Mapping[str, list[Scraped]], at: float) -> Iterable[tuple[Key, str, float]]:
         """The first alias that has a figure for the labels kept; later aliases fill in for others."""
         taken: dict[Key, tuple[str, float]] = {}
-        for metric in part.metrics:
-            chosen = [s for s in self.stored if s.labels["__name__"] == metric and _matches(part, scope, s.labels)]
+        for metric, chosen in aliases.items():
             if part.how is How.RATE and self.closed:  # one more step of the subquery: the last before the block
                 found = _adding(_highest_rate_from_edge)(part, chosen, at)
             else:
@@ -121,8 +131,9 @@ class FakeMetrics:
         found: dict[Key, dict[float, float]] = defaultdict(dict)
         labels: dict[Key, dict[str, str]] = {}
         for part in query.parts:
+            aliases = self._chosen(part, scope)
             for at in self._worth_a_look(times):
-                for kept, signal, value in self._figure(part, scope, at):
+                for kept, signal, value in self._figure(part, aliases, at):
                     key = (*kept, signal)
                     named = {name: text for name, text in zip(part.by, kept, strict=True) if text}
                     labels[key] = {**named, SIGNAL_LABEL: signal}
@@ -169,7 +180,7 @@ def _increase(series: Scraped, at: float, seconds: int = BLOCK_SECONDS) -> float
     times, values = series.within(at - seconds, at)
     if len(times) < 2:
         return None
-    risen = float(values[-1] - values[0] + sum(before for before, after in pairwise(values) if after < before))
+    risen = float(values[-1] - values[0] + values[:-1][values[1:] < values[:-1]].sum())
     spanned = float(times[-1] - times[0])
     between = spanned / (len(times) - 1)
     to_start, to_end = float(times[0] - (at - seconds)), float(at - times[-1])

@@ -7,9 +7,10 @@ import pytest
 
 from testbed.twin.arrivals import Diurnal, Family, Steady
 from testbed.twin.deployment import workload_of
-from testbed.twin.fleet import Sizing, ground_truth, holds_on, random_twin
+from testbed.twin.fleet import Sizing, ground_truth, holds_on
 from testbed.twin.hardware import CLASSES, ascending_price
 from testbed.twin.judge import Objective, Placement, cheapest_that_holds, holds, placements
+from testbed.twin.population import random_twin
 from testbed.twin.truth import PUBLISHED, draw
 from tests.twin.builders import HOUR_S, LLAMA_70B, small_spec
 
@@ -66,7 +67,7 @@ def test_the_cheapest_is_what_trying_all_in_any_order_finds() -> None:
 
     tried = [place for place in placements(reversed(ascending_price(names)), 1) if holds(workload, place).ok]
     assert found is not None
-    assert found[0].node == min((place.node for place in tried), key=lambda node: node.hourly_usd)
+    assert found.node == min((place.node for place in tried), key=lambda node: node.hourly_usd)
 
 
 def test_a_tighter_objective_never_gets_cheaper() -> None:
@@ -75,7 +76,7 @@ def test_a_tighter_objective_never_gets_cheaper() -> None:
         spec = small_spec(family=Family(Steady(0.3)), objective=Objective(2.5, tpot, 0.99))
         found = cheapest_that_holds(workload_of(spec))
         assert found is not None
-        prices.append(found[0].node.hourly_usd)
+        prices.append(found.node.hourly_usd)
 
     assert prices == sorted(prices)
     assert prices[-1] > prices[0]
