@@ -77,7 +77,8 @@ class Tracks(Mapping[Labels, Floats]):
         figures[: len(self)] = self.figures
         figures[:, first:end] = np.nan
         if numbers:
-            blocks = np.rint((np.concatenate(times) - start) / BLOCK_SECONDS).astype(np.int64) - 1
+            begun = np.rint((np.concatenate(times) - start) / BLOCK_SECONDS)
+            blocks = np.clip(np.nan_to_num(begun, nan=-1.0), -1, BLOCKS + 1).astype(np.int64) - 1
             _put(figures, np.repeat(numbers, lengths), blocks, np.concatenate(values))
         return _without_empty(rows, figures)
 
@@ -112,7 +113,8 @@ def _put(figures: Floats, rows: NDArray[np.int64], blocks: NDArray[np.int64], va
     inside = (blocks >= 0) & (blocks < BLOCKS)
     if not inside.all():
         rows, blocks, values = rows[inside], blocks[inside], values[inside]
-    wanted = values.astype(figures.dtype)
+    with np.errstate(over="ignore"):  # what is beyond single precision is no figure of anything: infinite, so invalid
+        wanted = values.astype(figures.dtype)
     figures[rows, blocks] = wanted
     lost = ~(figures[rows, blocks] >= wanted) & ~np.isnan(wanted)  # another one for the same place came after it
     if lost.any():
