@@ -52,12 +52,14 @@ class Today:
         Its speed is still what was measured of it as it runs today.
         """
         worlds, needs, rows, like = [self.world], [self.need], list[Row](), list[int]()
+        (seen,) = overview([self.world])
+        device = device_memory(seen)
         for change in changes:
             share = max(self.world.workload.replicas, 1) / max(change.where.replicas, 1)
             like += [len(rows), len(rows)]
             rows += [Row(0, change.where.replicas, share), Row(len(worlds), change.where.replicas, share)]
-            worlds.append(_changed(self.world, change.workload))
-            needs.append(_needed(self.world, change))
+            worlds.append(_changed(self.world, change.workload, device))
+            needs.append(_needed(self.world, change, device))
         if not rows:
             return []
         physics = outlook(rows, worlds, needs, self.table.shapes, self.table.memory_of, like=like)
@@ -94,12 +96,12 @@ def _stays(change: Change) -> bool:
     return same and (where.accelerators, where.replicas) == (change.workload.pod.accelerators, change.workload.replicas)
 
 
-def _needed(today: World, change: Change) -> Need:
+def _needed(today: World, change: Change, device: float | None) -> Need:
     """The need under the changed settings: weights, overhead by what typical figures say it changes, and the cap."""
     memory, model, workload = change.need.memory, change.workload.model, change.workload
     if not isinstance(memory, PreallocatedMemory) or isinstance(model, Missing):
         return change.need
-    moved = _overhead(workload, today, model) - _overhead(today.workload, today, model)
+    moved = _overhead(workload, device, model) - _overhead(today.workload, device, model)
     demand = memory.demand
     return replace(
         change.need,
@@ -113,23 +115,18 @@ def _needed(today: World, change: Change) -> Need:
     )
 
 
-def _overhead(workload: Workload, today: World, model: ModelArchitecture) -> float:
+def _overhead(workload: Workload, device: float | None, model: ModelArchitecture) -> float:
     """Bytes per rank that are typical on the present device."""
-    return assumed_overhead(model, workload.settings, workload.settings.tensor_parallel, _device(today) or 0.0)
+    return assumed_overhead(model, workload.settings, workload.settings.tensor_parallel, device or 0.0)
 
 
-def _device(today: World) -> float | None:
-    (seen,) = overview([today])
-    return device_memory(seen)
-
-
-def _changed(today: World, workload: Workload) -> World:
+def _changed(today: World, workload: Workload, device: float | None) -> World:
     """The pool that the engine would report with these settings where it runs now."""
-    pool, device, model = pool_tokens(today.observation), _device(today), workload.model
+    pool, model = pool_tokens(today.observation), workload.model
     settings, before = workload.settings, today.workload.settings
     if pool is None or device is None or isinstance(model, Missing) or settings.num_gpu_blocks_override is not None:
         return World(workload, today.observation)
-    moved = _overhead(workload, today, model) - _overhead(today.workload, today, model)
+    moved = _overhead(workload, device, model) - _overhead(today.workload, device, model)
     gained = (
         (settings.gpu_memory_utilization - before.gpu_memory_utilization) * device
         + rank_weights(model, before)
