@@ -155,4 +155,4 @@ def _grid(
     time = STEP_S * np.arange(len(rate), dtype=np.float64)
     drawn = arrivals(Intervals(name, STEP_S, time, thinned, cv, prompt, output), rng, spread)
     points = DAYS * 86_400 // GRID_S
-    return kv_tokens(drawn.time, drawn.prompt, drawn.output, Service(), points).astype(np.float32)
+    return kv_tokens(drawn.time, drawn.prompt, drawn.output, Service(), points)[0].astype(np.float32)

@@ -31,23 +31,30 @@ def known_model(name: str) -> ModelArchitecture:
     return found
 
 
-def tokens_of(model: ModelArchitecture, place: InstanceClass) -> float:
-    """KV tokens of one replica over all accelerators of the class; 0 where it cannot serve the model."""
-    if place.accelerators < 1 or not model.allows_tensor_parallel(place.accelerators):
+def tokens_of(model: ModelArchitecture, place: InstanceClass, split: int | None = None) -> float:
+    """KV tokens of one replica over `split` accelerators of the class (all of them); 0 where it cannot serve."""
+    ranks = place.accelerators if split is None else split
+    if ranks < 1 or not model.allows_tensor_parallel(ranks):
         return 0.0
-    settings = EngineSettings(tensor_parallel=place.accelerators)
+    settings = EngineSettings(tensor_parallel=ranks)
     return max(kv_room(Case(model, place.accelerator, settings=settings)).sure, 0.0)
+
+
+def known_class(name: str) -> InstanceClass:
+    """One with a price; raises UnknownName."""
+    found = load().instance(name)
+    if found is None or found.price is None:
+        raise UnknownName(f"the catalogue has no priced instance class {name!r}")
+    return found
 
 
 def replica_on(model: ModelArchitecture, name: str) -> tuple[float, float]:
     """KV tokens and USD an hour of one replica on the class; raises UnknownName where it does not fit."""
-    found = load().instance(name)
-    if found is None or found.price is None:
-        raise UnknownName(f"the catalogue has no priced instance class {name!r}")
+    found = known_class(name)
     tokens = tokens_of(model, found)
     if tokens < 1:
         raise UnknownName(f"{model.name} does not fit on {name} (tensor parallel {found.accelerators})")
-    return tokens, float(found.price.hourly)
+    return tokens, float(found.price.hourly) if found.price else 0.0
 
 
 def ladder_of(model: ModelArchitecture, names: Sequence[str], deployments: int) -> Ladder:

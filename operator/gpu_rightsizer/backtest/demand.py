@@ -6,7 +6,7 @@ for every token it then writes; nothing queues, so that the demand does not depe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -38,6 +38,24 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Traced:
+    """What an engine would tell of each minute, (deployments, minutes), where it serves at the present speed.
+
+    Largest KV tokens in use, largest batch; requests that arrived and their prompt and output tokens.
+    """
+
+    tokens: NDArray[np.float64]
+    running: NDArray[np.float64]
+    requests: NDArray[np.float64]
+    prompt: NDArray[np.float64]
+    output: NDArray[np.float64]
+
+    def of(self, rows: NDArray[np.intp], minutes: slice) -> Traced:
+        """Of these deployments and minutes."""
+        return Traced(*(getattr(self, each.name)[rows, minutes] for each in fields(self)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Demand:
     """Largest KV tokens demanded in each minute, (deployments, minutes), from `start` (Unix seconds).
 
@@ -48,24 +66,41 @@ class Demand:
     start: int
     peaks: NDArray[np.float64]
     unknown: NDArray[np.bool_]
+    traced: Traced | None = None
 
 
-def demand_of(fleet: Sequence[Traffic], service: Service, seed: int) -> Demand:
-    """One deployment per client, all on the same minutes; raises InvalidTrace for a trace of less than a minute."""
+def demand_of(fleet: Sequence[Traffic], service: Service, seed: int, present: Service | None = None) -> Demand:
+    """One deployment per client, all on the same minutes; raises InvalidTrace for a trace of less than a minute.
+
+    `present` is how fast requests are served where they are now: then it is traced what that engine would tell.
+    """
     first = min(float(t.time[0]) for t in fleet)
     start = int(first // MINUTE_S * MINUTE_S)
     last = max(float(t.time[-1]) + (t.step if isinstance(t, Intervals) else 0) for t in fleet)
     minutes = int((last - start) // MINUTE_S)
     if minutes < 1:
         raise InvalidTrace("the trace spans less than a minute")
-    rows = []
+    peaks = np.zeros((len(fleet), minutes))
+    traced = Traced(*(np.zeros(peaks.shape) for _ in fields(Traced))) if present else None
     for number, traffic in enumerate(fleet):
-        grid = np.zeros(minutes * MINUTE_S // GRID_S)
+        grid, now = np.zeros((2, minutes * MINUTE_S // GRID_S)), np.zeros((2, minutes * MINUTE_S // GRID_S))
         for part in _parts(traffic, np.random.default_rng([seed, number])):
-            grid += kv_tokens(part.time - start, part.prompt, part.output, service, grid.size)
-        rows.append(minute_peaks(grid))
-    peaks = np.stack(rows)
-    return Demand(tuple(t.client for t in fleet), start, peaks, np.zeros(peaks.shape, dtype=np.bool_))
+            grid += kv_tokens(part.time - start, part.prompt, part.output, service, grid.shape[1])
+            if present and traced:
+                now += kv_tokens(part.time - start, part.prompt, part.output, present, grid.shape[1])
+                _add_arrivals(traced, number, part, start)
+        peaks[number] = minute_peaks(grid[0])
+        if traced:
+            traced.tokens[number], traced.running[number] = minute_peaks(now[0]), minute_peaks(now[1])
+    return Demand(tuple(t.client for t in fleet), start, peaks, np.zeros(peaks.shape, dtype=np.bool_), traced)
+
+
+def _add_arrivals(traced: Traced, row: int, part: Requests, start: int) -> None:
+    minutes = traced.requests.shape[1]
+    at = np.clip((part.time - start) // MINUTE_S, 0, minutes - 1).astype(np.int64)
+    traced.requests[row] += np.bincount(at, minlength=minutes)
+    traced.prompt[row] += np.bincount(at, part.prompt, minutes)
+    traced.output[row] += np.bincount(at, part.output, minutes)
 
 
 def _parts(traffic: Traffic, rng: np.random.Generator) -> Iterator[Requests]:
@@ -112,7 +147,7 @@ def kv_tokens(
     service: Service,
     points: int,
 ) -> NDArray[np.float64]:
-    """KV tokens in use at each of `points` instants ten seconds apart, from second 0 on."""
+    """KV tokens in use and requests served at each of `points` instants ten seconds apart from second 0 on, (2, n)."""
     decoding = time + prompt / service.prefill
     end = decoding + output * service.tpot
 
@@ -124,8 +159,8 @@ def kv_tokens(
     writing = np.cumsum(from_(decoding) - from_(end))
     since = np.cumsum(from_(decoding, decoding) - from_(end, decoding))
     written = (np.arange(points) * GRID_S * writing - since) / service.tpot
-    active = np.cumsum(from_(time) - from_(end)) > 0
-    return np.where(active, np.maximum(held + written, 1.0), 0.0)
+    running = np.cumsum(from_(time) - from_(end))
+    return np.stack([np.where(running > 0, np.maximum(held + written, 1.0), 0.0), running])
 
 
 def minute_peaks(grid: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from gpu_rightsizer.backtest import baselines, ours
 from gpu_rightsizer.backtest.judge import Outcome, judge_orders, judge_static
+from gpu_rightsizer.backtest.recommended import Runs, recommended
 from gpu_rightsizer.backtest.trace import InvalidTrace
 from gpu_rightsizer.decide import elastic
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gpu_rightsizer.backtest.demand import Demand
+    from gpu_rightsizer.backtest.demand import Demand, Traced
     from gpu_rightsizer.backtest.ladder import Ladder
 
 OURS: Final = "gpu-rightsizer"
+RECOMMENDED: Final = f"{OURS}, as recommended"
 STATED: Final = (0.2, 0.1, 0.05, 0.01)
 HPA_TARGETS: Final = (0.8, 0.5)
 _MARGINS: Final = tuple(np.geomspace(0.3, 20.0, 14).tolist())
@@ -42,10 +45,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What a deployment runs on now: KV tokens in all, and its price an hour."""
+    """What a deployment runs on now: KV tokens in all, its price an hour, and what it is."""
 
     tokens: float
     hourly: float
+    runs: Runs | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +62,8 @@ class Window:
     demand: NDArray[np.float64]
     unknown: NDArray[np.bool_]
     ladder: Ladder
+    names: tuple[str, ...] = ()
+    traced: Traced | None = None  # of the history
 
     @property
     def future(self) -> NDArray[np.float64]:
@@ -72,6 +78,8 @@ class Verdict:
     name: str
     outcome: Outcome
     realised: Mapping[float, NDArray[np.bool_]] = field(default_factory=dict)
+    stated: NDArray[np.float64] | None = None  # a probability of its own for each window, and whether it ran out
+    exceeded: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +103,7 @@ def replay(
 ) -> Replay:
     """Judges everybody at every origin; raises InvalidTrace where the trace is too short for one.
 
-    `current` is what every deployment runs on now.
+    `current` is what every deployment runs on now; with it stands what the product recommends to move to.
     """
     found, skipped = windows(demand, ladder_for, settings)
     parts: list[list[Verdict]] = []
@@ -134,9 +142,10 @@ def windows(
         peaks, unknown = demand.peaks[busy, begin:end], demand.unknown[busy, begin:end]
         history = peaks[:, : settings.fit]
         start = demand.start + begin * 60
-        found.append(
-            Window(start, history, unknown[:, : settings.fit], peaks, unknown[:, settings.fit :], ladder_for(history))
-        )
+        known, later = unknown[:, : settings.fit], unknown[:, settings.fit :]
+        names = tuple(demand.names[row] for row in busy)
+        traced = None if demand.traced is None else demand.traced.of(busy, slice(begin, origin))
+        found.append(Window(start, history, known, peaks, later, ladder_for(history), names, traced))
     if not found:
         raise InvalidTrace(
             "no deployment has a request within the history of any origin: there is nothing to size from"
@@ -188,11 +197,20 @@ def _static_verdicts(window: Window, settings: Settings, current: Current | None
     if current is not None:
         tokens, hourly = (np.full(len(window.history), each) for each in (current.tokens, current.hourly))
         found.insert(0, Verdict("static current", judge_static(window.future, window.unknown, tokens, hourly)))
+        if current.runs is not None and window.traced is not None:
+            found.insert(1, _as_recommended(window, settings, current.runs))
     peak = np.where(window.unknown, 0.0, window.future).max(axis=1)
     for p in (0.1, 0.01):
         capacity = baselines.raw_pot(window.history, p, settings.judge)
         found.append(Verdict(f"raw POT p={p:g}", _static(window, capacity), {p: peak > capacity}))
     return [*found, Verdict("clairvoyant static", _static(window, peak))]
+
+
+def _as_recommended(window: Window, settings: Settings, runs: Runs) -> Verdict:
+    """What `evaluate` says of the history, and the share of its stated chances that came true."""
+    told = recommended(window, runs, timedelta(minutes=settings.judge))
+    outcome = judge_static(window.future, window.unknown, told.capacity, told.hourly)
+    return Verdict(RECOMMENDED, outcome, stated=told.stated, exceeded=outcome.violated > 0)
 
 
 def _elastic_verdicts(window: Window, settings: Settings) -> list[Verdict]:
@@ -258,7 +276,11 @@ def _joined(parts: Sequence[Verdict]) -> Verdict:
     fields = ("judged", "violated", "hourly", "rescalings")
     outcome = Outcome(*(np.concatenate([getattr(each.outcome, n) for each in parts]) for n in fields))
     realised = {p: np.concatenate([each.realised[p] for each in parts]) for p in parts[0].realised}
-    return Verdict(parts[0].name, outcome, realised)
+    if parts[0].stated is None:
+        return Verdict(parts[0].name, outcome, realised)
+    stated = np.concatenate([each.stated for each in parts if each.stated is not None])
+    exceeded = np.concatenate([each.exceeded for each in parts if each.exceeded is not None])
+    return Verdict(parts[0].name, outcome, realised, stated, exceeded)
 
 
 def _curve(parts: Sequence[Sequence[Verdict]]) -> tuple[Verdict, ...]:

@@ -29,7 +29,7 @@ class Figures:
     """One policy in figures: shares and ratios as numbers, None where there is nothing to divide by.
 
     `saving` and `over_clairvoyant` are sums over sums; `median_saving` is over windows. `realised_over_stated` maps
-    a stated probability to the share of windows exceeded over it.
+    a stated probability to the share of windows exceeded over it; `own` is of probabilities that differ by window.
     """
 
     name: str
@@ -68,8 +68,15 @@ def figures(verdict: Verdict, reference: NDArray[np.float64], clairvoyant: NDArr
         float(violations.mean()),
         float((violations <= FEW_MINUTES).mean()),
         float(outcome.rescalings.mean()),
-        {f"{p:g}": float(exceeded.mean() / p) for p, exceeded in verdict.realised.items()},
+        _came_true(verdict),
     )
+
+
+def _came_true(verdict: Verdict) -> dict[str, float]:
+    told = {f"{p:g}": float(exceeded.mean() / p) for p, exceeded in verdict.realised.items()}
+    if verdict.stated is not None and verdict.exceeded is not None and np.nansum(verdict.stated) > 0:
+        told["own"] = float(verdict.exceeded.sum() / np.nansum(verdict.stated))
+    return told
 
 
 def _ratio(above: float, below: float) -> float | None:

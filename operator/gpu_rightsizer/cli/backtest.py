@@ -11,6 +11,7 @@ import click
 from gpu_rightsizer.backtest import classes, demand, plot, report, trace
 from gpu_rightsizer.backtest.advice import advice
 from gpu_rightsizer.backtest.ladder import Ladder, relative_ladder
+from gpu_rightsizer.backtest.recommended import Runs, pace_on
 from gpu_rightsizer.backtest.replay import Current, Settings, replay
 from gpu_rightsizer.decide.elastic import Rules
 from gpu_rightsizer.ports import Rejected
@@ -54,9 +55,10 @@ def run(options: Options) -> str:
     try:
         fleet = trace.read(options.trace)
         pace = demand.Service(tpot=options.tpot.total_seconds())
-        demanded = demand.demand_of(fleet, pace, options.seed)
-        ladder_for = _ladder(options)
-        result = replay(demanded, ladder_for, settings, _current(options))
+        current, ladder_for = _current(options), _ladder(options)
+        present = pace_on(current.runs, fleet) if current and current.runs else None
+        demanded = demand.demand_of(fleet, pace, options.seed, present)
+        result = replay(demanded, ladder_for, settings, current)
         advised = advice(demanded, ladder_for, settings)
     except (trace.InvalidTrace, classes.UnknownName) as error:
         raise Rejected(str(error)) from error
@@ -89,8 +91,10 @@ def _ladder(options: Options) -> Callable[[NDArray[np.float64]], Ladder]:
 def _current(options: Options) -> Current | None:
     if options.current is None or options.model is None:
         return None
-    tokens, hourly = classes.replica_on(classes.known_model(options.model), options.current)
-    return Current(options.replicas * tokens, options.replicas * hourly)
+    model = classes.known_model(options.model)
+    tokens, hourly = classes.replica_on(model, options.current)
+    runs = Runs(model, classes.known_class(options.current), options.replicas, options.risk, options.classes)
+    return Current(options.replicas * tokens, options.replicas * hourly, runs)
 
 
 def _draw(path: Path, result: Replay) -> None:

@@ -28,17 +28,19 @@ def test_tokens_in_use_are_the_sum_over_the_requests_served() -> None:
     rng = np.random.default_rng(3)
     time, prompt, output = rng.uniform(0, 300, 50), rng.uniform(1, 2000, 50), rng.uniform(1, 900, 50)
 
-    found = kv_tokens(time, prompt, output, PACE, 60)
+    found, running = kv_tokens(time, prompt, output, PACE, 60)
 
     wanted = _one_by_one(time.tolist(), prompt.tolist(), output.tolist(), 60)
     assert found == pytest.approx(wanted, abs=1.0)
+    assert ((running > 0) == (np.array(wanted) > 0)).all()
 
 
 def test_nothing_is_in_use_when_nothing_is_served() -> None:
-    found = kv_tokens(np.array([1.0]), np.array([100.0]), np.array([200.0]), PACE, 6)
+    found, running = kv_tokens(np.array([1.0]), np.array([100.0]), np.array([200.0]), PACE, 6)
 
     # prefilled from second 1 to 2, then ten tokens a second until 22
     assert found == pytest.approx([0.0, 180.0, 280.0, 0.0, 0.0, 0.0])
+    assert running.tolist() == [0, 1, 1, 0, 0, 0]
 
 
 def _intervals(rate: float, cv: float, number: int = 200) -> Intervals:
