@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
+from gpu_rightsizer.controller.collector import paused_collector
 from gpu_rightsizer.controller.feedback import feedback
 from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import look
@@ -122,7 +123,8 @@ class Cycle:
     def _judge(
         self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
     ) -> tuple[list[Evaluation], list[Wanted]]:
-        evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
+        with paused_collector():
+            evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
         self._laps.end("evaluate")
         faults |= fleet.holds
         if faults:

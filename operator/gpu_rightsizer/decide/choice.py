@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.decide.situation import Situation
     from gpu_rightsizer.domain.decision import Candidate
+    from gpu_rightsizer.domain.options import Places
 
 MOST_ALTERNATIVES: Final = 5
 MOST_REJECTED: Final = 5
@@ -96,10 +97,10 @@ def alternatives(situation: Situation, target: Candidate | None, holding: NDArra
     """
     if target is None:
         return ()
-    name = target.configuration.instance.name
-    others = [index for index in holding.tolist() if situation.configuration(index).instance.name != name]
-    chosen = set(_of_each_kind(situation, others, MOST_ALTERNATIVES))
-    return tuple(situation.candidate(index) for index in others if index in chosen)
+    places, name = situation.options.places, target.configuration.instance.name
+    others = (index for index in holding.tolist() if places.names[index] != name)
+    chosen = set(_of_each_kind(places, others, MOST_ALTERNATIVES))
+    return tuple([situation.candidate(index) for index in holding.tolist() if index in chosen])
 
 
 def rejected(situation: Situation, indices: NDArray[np.intp], limit: Decimal | None) -> tuple[Candidate, ...]:
@@ -115,25 +116,25 @@ def rejected(situation: Situation, indices: NDArray[np.intp], limit: Decimal | N
         -places.ranks[failing],
         -places.level[failing],
         situation.faults[failing],
-        situation.fail(_RULES)[failing],
+        situation.codes[failing] & _RULES != 0,
     )
     nearest = failing[np.lexsort(distance)]  # stable: equals stay cheapest first
-    shown = (situation.candidate(index) for index in _of_each_kind(situation, nearest.tolist(), MOST_REJECTED))
-    return tuple(_decisive_first(each) for each in shown)
+    shown = _of_each_kind(places, nearest.tolist(), MOST_REJECTED)
+    return tuple([_decisive_first(situation.candidate(index)) for index in shown])
 
 
-def _of_each_kind(situation: Situation, indices: Iterable[int], most: int) -> list[int]:
+def _of_each_kind(places: Places, indices: Iterable[int], most: int) -> list[int]:
     """The first of each class; of these the first of each kind of accelerator, then the rest, in their order."""
     classes, kinds = set[str](), set[str]()
     first: list[int] = []
     rest: list[int] = []
     for index in indices:
-        instance = situation.configuration(index).instance
-        if instance.name in classes:
+        name = places.names[index]
+        if name in classes:
             continue
-        classes.add(instance.name)
-        (rest if instance.accelerator.key in kinds else first).append(index)
-        kinds.add(instance.accelerator.key)
+        classes.add(name)
+        (rest if places.kinds[index] in kinds else first).append(index)
+        kinds.add(places.kinds[index])
         if len(first) == most:
             break
     return (first + rest)[:most]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from gpu_rightsizer.decide.situation import Situation
     from gpu_rightsizer.domain.decision import Candidate, Configuration
@@ -23,8 +22,11 @@ _FORBIDDEN: Final = mask([Code.NOT_ALLOWED])
 
 def leave_nothing(situation: Situation) -> tuple[Finding, ...]:
     """The rules that forbid every class within reach: all of them, or all but the present one."""
-    elsewhere = _elsewhere(situation)
-    if not elsewhere.size or not situation.fail(_FORBIDDEN)[elsewhere].all():
+    reach = ~situation.fail(_OUT_OF_REACH) & ~situation.compared(_same_class)
+    if np.count_nonzero(reach & ~situation.fail(_FORBIDDEN)):
+        return ()  # the usual case
+    elsewhere = situation.those(reach)  # on another class than now, if some rule could allow it
+    if not elsewhere.size:
         return ()
     broken = [_rules(situation.candidate(index)) for index in elsewhere.tolist()]
     rules, present = situation.workload.rules, situation.current
@@ -34,11 +36,6 @@ def leave_nothing(situation: Situation) -> tuple[Finding, ...]:
     forbidden = present is None or any(one.code is Code.NOT_ALLOWED for one in present.notes)
     code = Code.RULES_ALLOW_NOTHING if forbidden else Code.RULES_ALLOW_NO_OTHER
     return (found(code, rule=_decisive(broken), **where),)
-
-
-def _elsewhere(situation: Situation) -> NDArray[np.intp]:
-    """Those on another class than now that some rule could allow."""
-    return situation.those(~situation.fail(_OUT_OF_REACH) & ~situation.compared(_same_class))
 
 
 def _same_class(one: Configuration, other: Configuration) -> bool:

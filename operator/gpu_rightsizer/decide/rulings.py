@@ -36,7 +36,7 @@ def has_a_price(situation: Situation) -> Ruling:
     def word(candidate: Candidate) -> Finding:
         return found(Code.PRICE_UNKNOWN, instance_class=candidate.configuration.instance.name)
 
-    return Ruling(Code.PRICE_UNKNOWN, np.isnan(situation.options.places.dollars), word)
+    return Ruling(Code.PRICE_UNKNOWN, ~situation.options.places.priced, word)
 
 
 def keeps_memory(situation: Situation) -> Ruling | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -88,15 +88,19 @@ class Situation:
 
     def ruled(self, *rulings: Ruling | None) -> Situation:
         """The same with these rulings; no code is said twice of one candidate."""
-        codes, faults, more = self.codes, self.faults, list(self.rulings)
+        codes, faults, more = self.codes, self.faults, self.rulings
         for ruling in rulings:
-            if ruling is None or not ruling.out.any():
+            if ruling is None or not np.count_nonzero(ruling.out):
                 continue
             bit = mask([ruling.code])
             out = ruling.out & (codes & bit == 0)
             codes, faults = codes | out * bit, faults + out
-            more.append(replace(ruling, out=out))
-        return replace(self, codes=codes, faults=faults, rulings=tuple(more))
+            more = (*more, Ruling(ruling.code, out, ruling.word))
+        if more is self.rulings:
+            return self
+        return Situation(
+            self.workload, self.need, self.options, self.here, self.current, self.others, codes, faults, self.now, more
+        )
 
 
 def situation(workload: Workload, need: Need, candidates: Sequence[Candidate], now: datetime) -> Situation:

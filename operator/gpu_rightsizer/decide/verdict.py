@@ -15,7 +15,7 @@ from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, same_place, situation
-from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
+from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Cost, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
 
@@ -155,12 +155,13 @@ class _Answer:
 
 def _decision(here: Situation, answer: _Answer) -> Decision:
     action, target = answer.action, answer.target
+    bill = cost(here.workload, here.current, target)
     sure, doubts = _certainty(here, action, target)
     details = () if action is Action.UNKNOWN else _details(here, target)
     told = {each.code for each in details}
     reasons = (
         *answer.why,
-        *_consequences(here, answer),
+        *_consequences(here, answer, bill),
         *details,
         *(each for each in doubts if each.code not in told),
         *_remarks(here, target),
@@ -170,7 +171,7 @@ def _decision(here: Situation, answer: _Answer) -> Decision:
         certainty=sure,
         current=here.current,
         target=target,
-        cost=cost(here.workload, here.current, target),
+        cost=bill,
         alternatives=answer.alternatives,
         rejected=answer.rejected,
         reasons=tuple(dict.fromkeys(reasons)),
@@ -189,10 +190,9 @@ def _certainty(here: Situation, action: Action, target: Candidate | None) -> tup
             return certainty(here, target)
 
 
-def _consequences(here: Situation, answer: _Answer) -> tuple[Finding, ...]:
+def _consequences(here: Situation, answer: _Answer, bill: Cost) -> tuple[Finding, ...]:
     """When the saving is real, who else must act, and what the past says about it."""
     target = answer.target
-    bill = cost(here.workload, here.current, target)
     potential = potential_hourly(here.workload, here.current, target) if target else None
     findings: list[Finding] = []
     if potential is not None and potential > 0:

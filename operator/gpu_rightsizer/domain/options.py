@@ -63,7 +63,8 @@ class Places:
 
     `hourly` is USD/h (None: no price), `prices` the different ones in order, from zero on, and `level` the index of
     each configuration's among them; it is 0 too where there is no price. `dollars` is the price as a float, NaN where
-    there is none: near enough to tell what need not be computed exactly. `ranks` is the tensor-parallel degree.
+    there is none: near enough to tell what need not be computed exactly. `ranks` is the tensor-parallel degree,
+    `names` and `kinds` are of the class and of its accelerator.
     """
 
     configurations: tuple[Configuration, ...]
@@ -71,7 +72,10 @@ class Places:
     prices: tuple[Decimal, ...]
     level: NDArray[np.int64]
     dollars: NDArray[np.float64]
+    priced: NDArray[np.bool_]
     ranks: NDArray[np.int64]
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
 
     @staticmethod
     def of(configurations: Iterable[Configuration], hourly: Iterable[Decimal | None]) -> Places:
@@ -85,12 +89,15 @@ class Places:
             prices=prices,
             level=np.array([level[price or Decimal(0)] for price in each], dtype=np.int64),
             dollars=np.array([np.nan if price is None else float(price) for price in each], dtype=np.float64),
+            priced=np.array([price is not None for price in each], dtype=bool),
             ranks=np.array([one.tensor_parallel for one in where], dtype=np.int64),
+            names=tuple(one.instance.name for one in where),
+            kinds=tuple(one.instance.accelerator.key for one in where),
         )
 
     def below(self, limit: Decimal) -> NDArray[np.bool_]:
         """Which have a price, and a lower one."""
-        return np.asarray((self.level < bisect_left(self.prices, limit)) & ~np.isnan(self.dollars))
+        return np.asarray((self.level < bisect_left(self.prices, limit)) & self.priced)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from gpu_rightsizer.domain.decision import Binding, Candidate
 from gpu_rightsizer.domain.options import Options
 from gpu_rightsizer.predict.findings import Judge, screened
+from gpu_rightsizer.predict.host import HostFit
 from gpu_rightsizer.predict.otherwise import Today
 from gpu_rightsizer.predict.physics import outlook
 from gpu_rightsizer.predict.places import Table, replica_counts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.predict.places import Ground
 
 _PART = 256  # workloads whose arrays are held at once
+_FITS = HostFit(1)  # of a host that the pod fits on there is nothing to say
 
 
 def predict(worlds: Sequence[World], needs: Sequence[Need], classes: Sequence[InstanceClass]) -> list[Options]:
@@ -45,8 +47,7 @@ def _predict_part(worlds: Sequence[World], needs: Sequence[Need], table: Table) 
     judge = Judge.of(physics, screened(physics, rows, worlds, needs), table.shapes)
     first = {row.world: index for index, row in reversed(list(enumerate(rows)))}
     alike: dict[Ground, list[_Stand]] = {}
-    for i, (world, need) in enumerate(zip(worlds, needs, strict=True)):
-        ground = table.ground(world, need)
+    for i, (world, need, ground) in enumerate(zip(worlds, needs, table.grounds(worlds, needs), strict=True)):
         alike.setdefault(ground, []).append(_Stand(world, need, table, judge, ground, first[i]))
     found: dict[int, Options] = {}
     for ground, members in alike.items():
@@ -99,7 +100,7 @@ class _Stand:
     def candidate(self, place: int) -> Candidate:
         """What stands at one place, in full."""
         known = self.ground.known[place]
-        fit = self.table.host(self.world.workload, self.need, known.where.instance) if known.fit.failures else known.fit
+        fit = self.table.host(self.world.workload, self.need, known.where.instance) if known.host else _FITS
         judged = self.judge.judge((self.row + known.row, known.shape), self.world, self.need)
         return Candidate(
             configuration=replace(known.where, engine_args=judged.engine_args) if judged.engine_args else known.where,

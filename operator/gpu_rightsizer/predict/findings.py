@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -42,6 +43,12 @@ _IN_ORDER = (
     Code.TTFT_TOO_SLOW,
 )
 _SCREENED: Final = {code: mask([code]) for code in _IN_ORDER}  # as they are told
+
+
+@lru_cache(maxsize=len(_SCREENED) ** 2)
+def _listed(codes: int) -> tuple[Code, ...]:
+    """The codes of these bits, as they are told."""
+    return tuple(code for code, bit in _SCREENED.items() if codes & bit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,12 +152,12 @@ class Judge:
 
     def judge(self, at: tuple[int, int], world: World, need: Need) -> Judgement:
         """The prediction, what rules the shape out, and the shorter context that would let it in."""
-        slower = self.outlook.precision[at] == SLOWER and not isinstance(world.workload.model, Missing)
+        slower = self.outlook.precision.item(at) == SLOWER and not isinstance(world.workload.model, Missing)
         notes = (self._word(Code.PRECISION_SLOWER, at, world),) if slower else ()
         if self.outlook.runs_here(*at):
             return Judgement(self._prediction(at), tuple(_symptoms(self.outlook, at, world, need)), notes, {})
-        codes, context = int(self.screening.codes[at]), int(self.screening.context[at])
-        failures = tuple(self._word(code, at, world) for code, bit in _SCREENED.items() if codes & bit)
+        failures = tuple([self._word(code, at, world) for code in _listed(self.screening.codes.item(at))])
+        context = self.screening.context.item(at)
         if not context:
             return Judgement(self._prediction(at), failures, notes, {})
         notes = (*notes, self._word(Code.CONTEXT_TOO_LONG, at, world))
@@ -158,13 +165,12 @@ class Judge:
 
     def _prediction(self, at: tuple[int, int]) -> Prediction:
         figures: list[float] = self.figures[at].tolist()
-        known = [None if math.isnan(each) else each for each in figures] if any(map(math.isnan, figures)) else figures
-        available, need, *others = known
-        capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss = others
+        known = [None if math.isnan(each) else each for each in figures]
+        available, need, capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss = known
         return Prediction(
             None if available is None else int(available), None if need is None else int(need),
             capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss,
-            _RESOURCES[self.binding[at]], bool(self.shapes.hardware.measured[0, at[1]]),
+            _RESOURCES[self.binding.item(at)], self.shapes.hardware.measured.item(0, at[1]),
         )  # fmt: skip
 
     def _word(self, code: Code, at: tuple[int, int], world: World) -> Finding:

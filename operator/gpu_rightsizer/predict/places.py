@@ -1,6 +1,7 @@
 """Where a workload could run: every class, degree and number of replicas, what that costs and what forbids it.
 
-None of it depends on what was measured, so that workloads alike in pod, rules and present class share it.
+None of it depends on what was measured, so that workloads alike in rules, present class and what their pods' requests
+do to the classes share it.
 """
 
 from __future__ import annotations
@@ -32,17 +33,21 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.world import World
 
 _MOST_REPLICAS = 8  # numbers of replicas tried
+_ENDLESS = 1 << 62  # bytes of disk where nothing tells
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place; `failures` are of the rules and the split, `notes` of the rules alone, the host's are in `fit`."""
+    """One place; `failures` are of the rules and the split, `notes` of the rules alone.
+
+    `host` are the codes that its host fails by: their figures are the pod's own.
+    """
 
     where: Configuration
     hourly: Decimal | None
     shape: int
     row: int
-    fit: HostFit
+    host: tuple[Code, ...] = ()
     failures: tuple[Finding, ...] = ()
     notes: tuple[Finding, ...] = ()
 
@@ -70,9 +75,11 @@ class Table:
 
     classes: tuple[InstanceClass, ...]
     shapes: Shapes
-    offered: dict[int, HostShape]
+    offered: tuple[HostShape, ...]
     memory_of: dict[str, float]
+    _place: dict[int, int]
     _grounds: dict[Hashable, Ground] = field(default_factory=dict)
+    _places: dict[Hashable, Places] = field(default_factory=dict)
     _forbidden: dict[Hashable, list[tuple[Finding, ...]]] = field(default_factory=dict)
 
     @staticmethod
@@ -85,16 +92,29 @@ class Table:
         return Table(
             proposed,
             shapes(proposed, [w.workload for w in worlds]),
-            {id(each): allocatable(each) for each in proposed},
+            tuple(allocatable(each) for each in proposed),
             memory,
+            {id(each): place for place, each in enumerate(proposed)},
         )
 
-    def ground(self, world: World, need: Need) -> Ground:
-        """The places of a workload; the same object for all that are alike."""
-        alike = _alike(world.workload, need)
-        if alike not in self._grounds:
-            self._grounds[alike] = _columns(self, tuple(_places(self, world.workload, need)))
-        return self._grounds[alike]
+    def grounds(self, worlds: Sequence[World], needs: Sequence[Need]) -> list[Ground]:
+        """The places of each workload; the same object for all that are alike."""
+        effects = _effects(self, [world.workload for world in worlds])
+        out = []
+        for world, need, effect in zip(worlds, needs, effects, strict=True):
+            alike = _alike(world.workload, need)
+            key = (alike, effect.tobytes())
+            if key not in self._grounds:
+                self._grounds[key] = self._ground(alike, tuple(_places(self, world.workload, need)))
+            out.append(self._grounds[key])
+        return out
+
+    def _ground(self, alike: Hashable, known: tuple[Place, ...]) -> Ground:
+        """Requests that change no cost leave the places as they are: then they are the same object too."""
+        key = (alike, tuple(each.hourly for each in known))
+        if key not in self._places:
+            self._places[key] = Places.of((each.where for each in known), (each.hourly for each in known))
+        return _columns(self, self._places[key], known)
 
     def forbidden(self, workload: Workload) -> list[tuple[Finding, ...]]:
         """What the rules say of each class."""
@@ -108,7 +128,7 @@ class Table:
         placement = workload.placement
         if not isinstance(placement, Missing) and instance.name == placement.name:
             return HostFit(instance.accelerators)
-        return host_fit(workload, need, instance, self.offered[id(instance)])
+        return host_fit(workload, need, instance, self.offered[self._place[id(instance)]])
 
 
 def replica_counts(workload: Workload) -> tuple[int, ...]:
@@ -128,8 +148,22 @@ def _split(workload: Workload, ranks: int) -> tuple[Finding, ...]:
     return (found(Code.TENSOR_PARALLEL_IMPOSSIBLE, ranks=ranks, heads=model.heads, kv_heads=model.kv_heads),)
 
 
+def _effects(table: Table, workloads: Sequence[Workload]) -> NDArray[np.int64]:
+    """What each pod's requests do to each class, (workloads, classes): replicas that fit on a node, and what does not.
+
+    More replicas on a node than there are to place make no difference.
+    """
+    pods = [(w.pod.cpu, w.pod.memory + w.pod.shared_memory, w.pod.ephemeral_storage) for w in workloads]
+    cpu, memory, disk = np.array(pods, dtype=np.int64).T[:, :, None]
+    most = np.array([max(replica_counts(w)) for w in workloads])[:, None]
+    whole = [(o.cpu, o.memory, _ENDLESS if o.ephemeral_storage is None else o.ephemeral_storage) for o in table.offered]
+    cpus, memories, disks = np.array(whole, dtype=np.int64).reshape(-1, 3).T
+    room = np.clip(np.minimum(cpus // np.maximum(cpu, 1), memories // np.maximum(memory, 1)), 1, most)
+    return np.asarray(room * 8 + (cpu > cpus) + 2 * (memory > memories) + 4 * (disk > disks))
+
+
 def _alike(workload: Workload, need: Need) -> Hashable:
-    """All that places depend on."""
+    """All that places depend on, but for how much the pod requests."""
     pod, placement, settings, model = workload.pod, workload.placement, workload.settings, workload.model
     constraints = tuple((key, tuple(wanted)) for key, wanted in pod.host_constraints.items())
     return (
@@ -138,8 +172,7 @@ def _alike(workload: Workload, need: Need) -> Hashable:
         (settings.tensor_parallel, settings.pipeline_parallel, settings.data_parallel),
         None if isinstance(model, Missing) else (model.heads, model.kv_heads),
         type(need.memory),
-        (pod.cpu, pod.memory, pod.shared_memory, pod.ephemeral_storage, pod.accelerators, pod.resource,
-         pod.architecture, pod.zones, tuple(pod.other.items()), constraints),
+        (pod.accelerators, pod.resource, pod.architecture, pod.zones, tuple(pod.other.items()), constraints),
     )  # fmt: skip
 
 
@@ -185,7 +218,7 @@ def _present(table: Table, workload: Workload) -> Iterator[Place]:
     # Where the rules allow nothing else, this tells what they leave.
     forbidden = tuple(each for each in rule_failures(workload, placement) if each.code is Code.NOT_ALLOWED)
     cost = hourly(placement, nodes_now(workload, per_node))
-    yield Place(where, cost, shape, row, HostFit(placement.accelerators), notes=forbidden)
+    yield Place(where, cost, shape, row, notes=forbidden)
 
 
 def _elsewhere(table: Table, workload: Workload, need: Need) -> Iterator[Place]:
@@ -197,6 +230,7 @@ def _elsewhere(table: Table, workload: Workload, need: Need) -> Iterator[Place]:
     ]
     for instance, forbidden in zip(table.classes, table.forbidden(workload), strict=True):
         fit = table.host(workload, need, instance)
+        host = tuple(each.code for each in fit.failures)
         for ranks, accelerators, split in degrees:
             shape = table.shapes.of(instance, ranks) if accelerators <= instance.accelerators else None
             if shape is None:
@@ -206,7 +240,7 @@ def _elsewhere(table: Table, workload: Workload, need: Need) -> Iterator[Place]:
                 where = Configuration(instance, accelerators, ranks, replicas, {})
                 if not _is_present(where, workload):
                     cost = hourly(instance, nodes_for(replicas, room))
-                    yield Place(where, cost, shape, row, fit, (*forbidden, *split))
+                    yield Place(where, cost, shape, row, host, (*forbidden, *split))
 
 
 def _degrees(workload: Workload, need: Need) -> tuple[int, ...]:
@@ -234,15 +268,15 @@ def _is_present(where: Configuration, workload: Workload) -> bool:
     )
 
 
-def _columns(table: Table, known: tuple[Place, ...]) -> Ground:
+def _columns(table: Table, places: Places, known: tuple[Place, ...]) -> Ground:
     measured = table.shapes.hardware.measured[0]
-    failures = [(*each.failures, *each.fit.failures) for each in known]
+    codes = [(*(one.code for one in each.failures), *each.host) for each in known]
     return Ground(
-        places=Places.of((each.where for each in known), (each.hourly for each in known)),
+        places=places,
         shape=np.array([each.shape for each in known], dtype=np.intp),
         row=np.array([each.row for each in known], dtype=np.intp),
-        codes=np.array([mask(one.code for one in each) for each in failures], dtype=np.int64),
-        faults=np.array([len(each) for each in failures], dtype=np.int64),
+        codes=np.array([mask(each) for each in codes], dtype=np.int64),
+        faults=np.array([len(each) for each in codes], dtype=np.int64),
         tied=np.array(sorted(range(len(known)), key=lambda i: _equals(known[i], measured)), dtype=np.intp),
         known=known,
     )
