@@ -23,8 +23,8 @@ from testbed.manifests import Asked, Host
 from testbed.remote_write import Series
 from testbed.twin.arrivals import DAY_S
 from testbed.twin.deployment import simulate
-from testbed.twin.population import random_twin
 from testbed.twin.identity import Pod, address, device_uuid, letters, pods_of
+from testbed.twin.population import random_twin
 from testbed.twin.series import default_pods, history
 
 if TYPE_CHECKING:
