@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CAMPAIGNS = {
     "evaluate": ("benchmarks.evaluate", "deployments per second of the pure evaluation on one core"),
     "scale": ("benchmarks.scale", "queries, time, memory and writes of a cycle at 10, 100 and 1,000 deployments"),
+    "large": ("benchmarks.large", "10,000 deployments with two weeks at a minute: bootstrap, steady cycle, memory"),
     "twins": ("benchmarks.campaign", "100 random twins with known truth: what is recommended and what becomes of it"),
     "followed": ("benchmarks.followed", "3,000 recommendations followed for 30 simulated days; can be stopped"),
     "physical_model": ("benchmarks.physical_model", "predicted against published speeds; needs a path to the points"),

@@ -320,9 +320,8 @@ blocks of 18 hours, written with Prometheus' own library (laid down in {found.la
 there). {large_fleet.DISTINCT} twins are simulated; the others are copies under names of their own, with index \
 entries and chunks of their own. Every metric that the operator asks for is there: vLLM's gauges and counters, its \
 three latency histograms over the last {large_fleet.HISTOGRAM_DAYS} days (the operator looks back three), DCGM, \
-cAdvisor, `up`. The Kubernetes side is a real API server that holds every object \
-({found.objects_seconds:.0f} s to write them); controllers, scheduler and kwok rest. Load on the machine at the end: \
-{os.getloadavg()[0]:.1f}.
+cAdvisor, `up`. The Kubernetes side is a real API server that holds every object ({found.objects_seconds:.0f} s to \
+write them); controllers, scheduler and kwok rest. Load on the machine at the end: {os.getloadavg()[0]:.1f}.
 
 {table(head, rows)}
 

@@ -23,8 +23,8 @@ from testbed.manifests import Asked, Host
 from testbed.remote_write import Series
 from testbed.twin.arrivals import DAY_S
 from testbed.twin.deployment import simulate
-from testbed.twin.fleet import random_twin
 from testbed.twin.identity import Pod, address, device_uuid, letters, pods_of
+from testbed.twin.population import random_twin
 from testbed.twin.series import default_pods, history
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ DISTINCT = 12
 FIRST_SEED = 3000
 PER_NAMESPACE = 50
 HISTOGRAM_DAYS = 4  # the operator looks back three
+LAYOUT = 2  # counts up when what is laid down changes here
 MIB = 1 << 20
 ASKED = Asked(host=Host(cpu="1", memory="4Gi", shared_memory="1Gi"))
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{}/deployments"
@@ -114,6 +115,7 @@ def _host(pod: Pod, end: float, seed: int) -> list[Series]:
     return [
         Series({"__name__": "container_memory_working_set_bytes", **labels}, times, memory),
         Series({"__name__": "container_cpu_usage_seconds_total", "cpu": "total", **labels}, times, cpu),
+        Series({"__name__": "up", "job": "kubelet", "instance": pod.node}, times, np.ones(count)),
     ]
 
 
@@ -137,7 +139,7 @@ def _exporter(node: str) -> tuple[str, str]:
 
 def key(deployments: int) -> str:
     """What the history depends on, but for its end: laid down again when any of it changes."""
-    said = [str(each) for each in twins()] + [deployments, DAYS, AHEAD_S, HISTOGRAM_DAYS, sorted(fleet.ASKED)]
+    said = [*map(str, twins()), deployments, DAYS, AHEAD_S, HISTOGRAM_DAYS, sorted(fleet.ASKED), LAYOUT]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 

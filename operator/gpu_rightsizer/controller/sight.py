@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 3  # answers in flight or being taken in, some twenty megabytes each
+AT_ONCE = 2  # answers in flight or being taken in, some twenty megabytes each
 MOST_APART_S = 30.0  # between the store's clock and ours; a scrape interval of a minute is judged to the minute
 
 

@@ -33,7 +33,7 @@ class Observation:
     generation_rate generated tokens/s, likewise
     requests       finished requests in the block, all replicas together
     replicas       that served in the block, however shortly: a rollout counts old and new
-    ttft, tpot     p95 seconds in the block, over all replicas
+    ttft, tpot     p95 seconds in the block, slowest engine
     preemptions    count in the block, all replicas together
     fb_used        bytes, busiest device
     gpu_activity, dram_activity   0..1, busiest device

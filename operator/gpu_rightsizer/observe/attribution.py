@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from gpu_rightsizer.observe.coverage import expected_scrapes
-from gpu_rightsizer.observe.queries import SIGNAL_LABEL, Slot
+from gpu_rightsizer.observe.queries import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.observe.samples import Samples
-    from gpu_rightsizer.observe.tracks import Floats, Labels
+    from gpu_rightsizer.observe.tracks import Floats, Key, Rest, Tracks, Who
 
 PERCENT = "DCGM_FI_DEV_GPU_UTIL"
 PERCENT_OR_SHARE = "DCGM_FI_DEV_GPU_UTIL_RATIO"  # the same field by a name that promises a share; nothing says which
@@ -38,7 +38,7 @@ Home: TypeAlias = "tuple[int, str, str]"  # the workload's index, the pod, the l
 class Parts:
     """One workload's series: by slot, then by pod, then by what tells series of one pod apart (engine, device, ...)."""
 
-    of: dict[Slot, dict[str, dict[Labels, Floats]]] = field(default_factory=dict)
+    of: dict[Slot, dict[str, dict[Rest, Floats]]] = field(default_factory=dict)
     metrics: dict[Slot, set[str]] = field(default_factory=dict)
     jobs: dict[Slot, dict[str, set[str]]] = field(default_factory=dict)  # by counting slot and pod: who scrapes it
     schemes: dict[str, set[str]] = field(default_factory=dict)  # "engine", "device", "host": which label named the pod
@@ -64,98 +64,126 @@ DEVICE_SLOTS = frozenset(
     }
 )  # fmt: skip
 HOST_SLOTS = frozenset({Slot.HOST_MEMORY, Slot.HOST_CPU, Slot.HOST_COUNT})
-NAMES = ("exported_namespace", "exported_pod", "namespace", "pod")
-POD_LABELS = ("namespace", "pod", "exported_namespace", "exported_pod", "job", "cluster", SIGNAL_LABEL)
 
 
 def attribute(workloads: Sequence[Workload], membership: Membership, samples: Samples) -> Attributed:
     """Brings every series home. Copies (two jobs, two Prometheis) of one pod's figure are folded by the larger."""
-    index = {(w.key.namespace, w.target.kind, w.target.name): i for i, w in enumerate(workloads)}
+    homes = _Homes(workloads, membership)
     parts = [Parts() for _ in workloads]
     scrapes: dict[str, Floats] = {}
     scrapes_now: dict[str, float] = {}
     holders: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
     foreign: defaultdict[str, int] = defaultdict(int)
-    homes: dict[tuple[str | None, ...], Home | None] = {}
     for tracks in samples.tracks.values():
-        for key, values in tracks.items():
-            labels = dict(key)
-            slot, _, metric = labels.get(SIGNAL_LABEL, "").partition("|")
+        for signal, keys in _by_signal(tracks).items():
+            slot, _, metric = signal.partition("|")
             match SLOTS.get(slot):
                 case None:  # not what was asked for: something between us and the store changed the labels
                     continue
                 case Slot.UP_COUNT:
-                    _fold(scrapes, labels.get("job", ""), values)
+                    for key in keys:
+                        _fold(scrapes, key.who.job or "", tracks[key])
                 case Slot.UP_NOW:
-                    scrapes_now[labels.get("job", "")] = float(values[-1])
+                    scrapes_now |= {key.who.job or "": float(tracks[key][-1]) for key in keys}
                 case known:
-                    names = tuple(labels.get(name) for name in NAMES)
-                    if names not in homes:
-                        homes[names] = _home(labels, membership, index)
-                    home = homes[names]
-                    _note_device(known, labels, holders)
-                    if home is None:
-                        foreign[labels.get("namespace", "")] += known is Slot.KV_USAGE
-                    else:
-                        _add(parts[home[0]], known, metric, labels, home=home, values=values)
+                    if known is Slot.FB_USED_NOW:
+                        _note_devices(keys, holders)
+                    brought = _Brought(known, metric, parts, homes, foreign)
+                    brought.all(keys, tracks)
     used = {job for part in parts for pods in part.jobs.values() for jobs in pods.values() for job in jobs}
     due = {job: expected_scrapes(scrapes[job], samples.elapsed) for job in used & scrapes.keys()}
     sharing = frozenset(pod for pods in holders.values() if len(pods) > 1 for pod in pods)
     return Attributed(parts, due, scrapes_now, sharing, foreign)
 
 
+def _by_signal(tracks: Tracks) -> dict[str, list[Key]]:
+    found: dict[str, list[Key]] = {}
+    for key in tracks:
+        found.setdefault(key.signal, []).append(key)
+    return found
+
+
 def _fold(into: dict[str, Floats], key: str, values: Floats) -> None:
     into[key] = np.fmax(into[key], values) if key in into else values
 
 
-def _home(labels: Mapping[str, str], membership: Membership, index: Mapping[tuple[str, str, str], int]) -> Home | None:
-    """By `exported_pod` first: `pod` may be the exporter."""
-    for prefix in ("exported_", ""):
-        namespace, pod = labels.get(f"{prefix}namespace"), labels.get(f"{prefix}pod")
-        if not namespace or not pod:
+class _Homes:
+    """Whose the labels of a series are; each set of labels is looked at once."""
+
+    def __init__(self, workloads: Sequence[Workload], membership: Membership) -> None:
+        self._index = {(w.key.namespace, w.target.kind, w.target.name): i for i, w in enumerate(workloads)}
+        self._membership = membership
+        self._known: dict[Who, Home | None] = {}
+
+    def of(self, who: Who) -> Home | None:
+        """None where no workload of the fleet has such a pod."""
+        try:
+            return self._known[who]
+        except KeyError:
+            home = self._known[who] = self._found(who)
+            return home
+
+    def _found(self, who: Who) -> Home | None:
+        """By `exported_pod` first: `pod` may be the exporter."""
+        for namespace, pod, label in (
+            (who.exported_namespace, who.exported_pod, "exported_pod"),
+            (who.namespace, who.pod, "pod"),
+        ):
+            if not namespace or not pod:
+                continue
+            owner = self._membership.workload_of(namespace, pod)
+            if owner is not None and owner in self._index:
+                return self._index[owner], pod, label
+        return None
+
+
+def _note_devices(keys: Sequence[Key], holders: defaultdict[str, set[tuple[str, str]]]) -> None:
+    for key in keys:
+        rest = dict(key.rest)
+        if "UUID" not in rest:
             continue
-        owner = membership.workload_of(namespace, pod)
-        if owner is not None and owner in index:
-            return index[owner], pod, f"{prefix}pod"
-    return None
+        who = key.who
+        pod, namespace = who.exported_pod, who.exported_namespace
+        if pod is None and "exporter" not in (who.pod or ""):
+            pod, namespace = who.pod, who.namespace
+        if pod:
+            holders[f"{rest['UUID']}/{rest.get('GPU_I_ID', '')}"].add((namespace or "", pod))
 
 
-def _note_device(slot: Slot, labels: Mapping[str, str], holders: defaultdict[str, set[tuple[str, str]]]) -> None:
-    if slot is not Slot.FB_USED_NOW or "UUID" not in labels:
-        return
-    pod = labels.get("exported_pod")
-    namespace = labels.get("exported_namespace", "")
-    if pod is None and "exporter" not in labels.get("pod", ""):
-        pod, namespace = labels.get("pod"), labels.get("namespace", "")
-    if pod:
-        holders[_device(labels)].add((namespace, pod))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Brought:
+    """The series of one slot and metric on their way home."""
 
+    slot: Slot
+    metric: str
+    parts: Sequence[Parts]
+    homes: _Homes
+    foreign: defaultdict[str, int]
 
-def _device(labels: Mapping[str, str]) -> str:
-    return f"{labels.get('UUID', '')}/{labels.get('GPU_I_ID', '')}"
+    def all(self, keys: Sequence[Key], tracks: Tracks) -> None:
+        """Into the workloads' parts; what is nobody's is counted."""
+        clean = _are_clean(self.slot, self.metric, tracks.figures[[tracks.rows[key] for key in keys]])
+        for key in keys:
+            home = self.homes.of(key.who)
+            if home is None:
+                self.foreign[key.who.namespace or ""] += self.slot is Slot.KV_USAGE
+            elif clean:
+                self._add(key, home, tracks[key], 0)
+            else:
+                self._add(key, home, *_cleaned(self.slot, self.metric, tracks[key]))
 
-
-def _add(
-    parts: Parts,
-    slot: Slot,
-    metric: str,
-    labels: Mapping[str, str],
-    *,
-    home: Home,
-    values: Floats,
-) -> None:
-    _, pod, scheme = home
-    clean, dropped = _cleaned(slot, metric, values)
-    if dropped:
-        parts.invalid[slot] = parts.invalid.get(slot, 0) + dropped
-    parts.metrics.setdefault(slot, set()).add(metric)
-    parts.schemes.setdefault(_exporter(slot), set()).add(scheme)
-    parts.clusters.setdefault(_exporter(slot), set()).add(labels.get("cluster", ""))
-    if slot in COUNTS:
-        parts.jobs.setdefault(slot, {}).setdefault(pod, set()).add(labels.get("job", ""))
-    rest = frozenset((name, value) for name, value in labels.items() if name not in POD_LABELS)
-    found = parts.of.setdefault(slot, {}).setdefault(pod, {})
-    found[rest] = np.fmax(found[rest], clean) if rest in found else clean
+    def _add(self, key: Key, home: Home, values: Floats, dropped: int) -> None:
+        index, pod, scheme = home
+        parts, slot, exporter = self.parts[index], self.slot, _exporter(self.slot)
+        if dropped:
+            parts.invalid[slot] = parts.invalid.get(slot, 0) + dropped
+        parts.metrics.setdefault(slot, set()).add(self.metric)
+        parts.schemes.setdefault(exporter, set()).add(scheme)
+        parts.clusters.setdefault(exporter, set()).add(key.who.cluster or "")
+        if slot in COUNTS:
+            parts.jobs.setdefault(slot, {}).setdefault(pod, set()).add(key.who.job or "")
+        found = parts.of.setdefault(slot, {}).setdefault(pod, {})
+        found[key.rest] = np.fmax(found[key.rest], values) if key.rest in found else values
 
 
 def _exporter(slot: Slot) -> str:
@@ -164,14 +192,21 @@ def _exporter(slot: Slot) -> str:
     return "host" if slot in HOST_SLOTS else "engine"
 
 
+def _most(slot: Slot) -> float:
+    return 1 + SHARE_TOLERANCE if slot in SHARES else MOST_MIB if slot in MIB_SLOTS else MOST
+
+
+def _are_clean(slot: Slot, metric: str, figures: Floats) -> bool:
+    """Whether none is impossible and none percent, as nearly always."""
+    low, high = np.fmin.reduce(figures, axis=None, initial=0.0), np.fmax.reduce(figures, axis=None, initial=0.0)
+    return bool(low >= 0 and high <= _most(slot)) and metric not in {PERCENT, PERCENT_OR_SHARE}
+
+
 def _cleaned(slot: Slot, metric: str, values: Floats) -> tuple[Floats, int]:
     """Without impossible figures; percent made a share. A missing block (NaN) is no invalid figure."""
     figures = values / 100.0 if _is_percent(metric, values) else values
-    most = 1 + SHARE_TOLERANCE if slot in SHARES else MOST_MIB if slot in MIB_SLOTS else MOST
-    if np.fmin.reduce(figures) >= 0 and np.fmax.reduce(figures) <= most:  # as nearly always
-        return figures, 0
-    bad = (figures < 0) | (figures > most)
-    return np.where(bad, np.nan, figures), int(bad.sum())
+    bad = (figures < 0) | (figures > _most(slot))
+    return (np.where(bad, np.nan, figures), int(bad.sum())) if bad.any() else (figures, 0)
 
 
 def _is_percent(metric: str, values: Floats) -> bool:

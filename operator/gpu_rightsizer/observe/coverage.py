@@ -47,6 +47,9 @@ def share_seen(counts: Figures, expected: Figures) -> Figures:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(expected > 0, np.minimum(counts / expected, 1.0), 0.0)
     share = np.nan_to_num(share)  # no sample seen
+    if len(share) == 1:
+        alone: Figures = share[0]
+        return alone
     there = share > 0
     blocks = np.arange(share.shape[1])
     first, last = there.argmax(axis=1), share.shape[1] - 1 - there[:, ::-1].argmax(axis=1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.readings import Reading
     from gpu_rightsizer.observe.attribution import Parts
-    from gpu_rightsizer.observe.tracks import Labels
+    from gpu_rightsizer.observe.tracks import Rest
 
     Figures: TypeAlias = NDArray[np.floating]
     Pools: TypeAlias = Mapping[str, Mapping[str, Figures]]  # by pod and engine, tokens in each block
@@ -72,7 +72,7 @@ def demand(found: Pools, parts: Parts, tokens_a_request: float | None) -> tuple[
     return np.fmax.reduce(demands), np.logical_and.reduce(knowns)
 
 
-def _use(key: Labels, usage: Figures, engines: Mapping[str, Figures], largest: float) -> Figures:
+def _use(key: Rest, usage: Figures, engines: Mapping[str, Figures], largest: float) -> Figures:
     engine = dict(key).get("engine", "")
     if engine in engines:
         return usage * engines[engine]

@@ -122,6 +122,7 @@ class Part:
 class Query:
     """One query. A range query gives a figure per block; an instant one the present.
 
+    An `hourly` one is asked for complete blocks alone, once each hour: histograms cost the store more than all else.
     `weight` is how many samples a pod costs the store in each block while it answers (histograms have a series per
     bucket, rates one evaluation per RATE_SECONDS).
     """
@@ -129,6 +130,7 @@ class Query:
     name: str
     parts: tuple[Part, ...]
     instant: bool = False
+    hourly: bool = False
     weight: int = 4
     days: int = WINDOW_SECONDS // 86_400  # how far it looks back
 
@@ -194,7 +196,11 @@ QUERIES: tuple[Query, ...] = (
         ),
     ),
     Query(
-        "ttft", (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),), weight=25, days=LATENCY_DAYS
+        "ttft",
+        (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),),
+        hourly=True,
+        weight=25,
+        days=LATENCY_DAYS,
     ),
     Query(
         "tpot",
@@ -209,6 +215,7 @@ QUERIES: tuple[Query, ...] = (
                 ),
             ),
         ),
+        hourly=True,
         weight=40,
         days=LATENCY_DAYS,
     ),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.observe.attribution import Attributed, Parts
     from gpu_rightsizer.observe.membership import Membership
     from gpu_rightsizer.observe.samples import Samples
-    from gpu_rightsizer.observe.tracks import Labels
+    from gpu_rightsizer.observe.tracks import Rest
 
     Figures = NDArray[np.floating]
 
@@ -127,7 +127,8 @@ class _Reader:
         pods = self._pods(slot)
         if not pods:
             return self._missing(slot)
-        return self._history(slot, np.fmax.reduce(list(pods.values())) * scale, coverage, raises=True)
+        values = _largest(pods)
+        return self._history(slot, values if scale == 1.0 else values * scale, coverage, raises=True)
 
     def _total(self, slot: Slot, coverage: Figures | None) -> History:
         """The sum over pods in each block."""
@@ -329,7 +330,7 @@ class _Reader:
             yield self._missing(Slot.KV_USAGE)
 
 
-def _largest(series: Mapping[Labels, Figures]) -> Figures:
+def _largest(series: Mapping[Rest, Figures] | Mapping[str, Figures]) -> Figures:
     tracks = list(series.values())
     return tracks[0] if len(tracks) == 1 else np.fmax.reduce(tracks)
 

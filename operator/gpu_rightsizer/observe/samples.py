@@ -112,10 +112,12 @@ def plan(samples: Samples, now: datetime, pods: int) -> list[Ask]:
 
 def _ranges(samples: Samples, query: Query, pods: int) -> list[Ask]:
     """From the last block that was complete when it was read, once more: late samples may have joined it."""
-    first = max(samples.read_to.get(query.name, 0), _start(samples, query) + BLOCK_SECONDS)
+    read_to, end = samples.read_to.get(query.name, 0), _end(samples, query)
+    if read_to == end:  # hourly, and of this hour
+        return []
+    first = max(read_to, _start(samples, query) + BLOCK_SECONDS)
     step = min(_blocks_at_once(query, pods), samples.part.get(query.name, BLOCKS)) * BLOCK_SECONDS
-    starts = range(first, samples.last_end + 1, step)
-    return [Ask(query, start, min(samples.last_end, start + step - BLOCK_SECONDS)) for start in starts]
+    return [Ask(query, each, min(end, each + step - BLOCK_SECONDS)) for each in range(first, end + 1, step)]
 
 
 def _blocks_at_once(query: Query, pods: int) -> int:
@@ -139,7 +141,7 @@ def merged(samples: Samples, ask: Ask, answer: Iterable[RawSeries]) -> Samples:
         samples,
         tracks={**samples.tracks, name: known.merged(answer, max(0, first), last + 1, samples.start)},
         read_to={**samples.read_to, name: _read_to(samples, ask)},
-        part=_without(samples.part, name) if ask.end == samples.last_end else samples.part,
+        part=_without(samples.part, name) if ask.end == _end(samples, ask.query) else samples.part,
     )
 
 
@@ -168,6 +170,11 @@ def warned(samples: Samples, query: Query, warnings: Sequence[str]) -> Samples:
     again = samples.began_at.get(query.name)
     read_to = _without(samples.read_to, query.name) if again is None else {**samples.read_to, query.name: again}
     return replace(samples, warned={**samples.warned, query.name: "; ".join(warnings)}, read_to=read_to)
+
+
+def _end(samples: Samples, query: Query) -> int:
+    """End of the last block that the query is asked for."""
+    return samples.asked_at // BLOCK_SECONDS * BLOCK_SECONDS if query.hourly else samples.last_end
 
 
 def _start(samples: Samples, query: Query) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from typing_extensions import override
 
-from gpu_rightsizer.observe.queries import BLOCK_SECONDS, WINDOW_SECONDS
+from gpu_rightsizer.observe.queries import BLOCK_SECONDS, SIGNAL_LABEL, WHO, WINDOW_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,20 +19,59 @@ if TYPE_CHECKING:
 
 BLOCKS = WINDOW_SECONDS // BLOCK_SECONDS
 
-Labels: TypeAlias = "frozenset[tuple[str, str]]"
 Floats: TypeAlias = "NDArray[np.floating]"
 RawSeries: TypeAlias = "tuple[Mapping[str, str], NDArray[np.float64], NDArray[np.float64]]"  # labels, times, values
+Rest: TypeAlias = tuple[tuple[str, str], ...]
+
+T = TypeVar("T")
+_OURS = frozenset({SIGNAL_LABEL, *WHO})
+
+
+class Who(NamedTuple):
+    """The labels by which a series is brought home, as WHO names them; None where it has no such label."""
+
+    cluster: str | None
+    namespace: str | None
+    pod: str | None
+    exported_namespace: str | None
+    exported_pod: str | None
+    job: str | None
+
+
+class Key(NamedTuple):
+    """What a series is called. Parts that are alike are one object: a fleet has hundreds of thousands of series."""
+
+    signal: str  # "<slot>|<metric>"
+    who: Who
+    rest: Rest  # what else tells series apart: engine, device, configuration
+
+
+def key_of(labels: Mapping[str, str]) -> Key:
+    """From a series' labels; what is no text is left out."""
+    who = Who(*(_text(labels.get(name)) for name in WHO))
+    rest = tuple(sorted((n, text) for n, text in labels.items() if n not in _OURS and isinstance(text, str)))
+    return Key(_same(_text(labels.get(SIGNAL_LABEL)) or ""), _same(who), _same(rest))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=1 << 17)
+def _same(part: T) -> T:
+    """The equal one that was seen before."""
+    return part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tracks(Mapping[Labels, Floats]):
-    """Figures by labels; NaN is no figure.
+class Tracks(Mapping[Key, Floats]):
+    """Figures by series; NaN is no figure.
 
     `figures` has shape (series, BLOCKS), in single precision: those of a fleet fill the memory. Those of an instant
     query have one column, in double precision: times of samples are among them.
     """
 
-    rows: Mapping[Labels, int]
+    rows: Mapping[Key, int]
     figures: Floats
 
     @classmethod
@@ -42,19 +82,19 @@ class Tracks(Mapping[Labels, Floats]):
     @classmethod
     def of_present(cls, answer: Iterable[RawSeries]) -> Tracks:
         """An instant query's answer; of several figures for one series the larger."""
-        present: dict[Labels, float] = {}
+        present: dict[Key, float] = {}
         for key, _, values in _series(answer):
             value = float(values[-1])
             present[key] = float(np.fmax(present[key], value)) if key in present else value
         return cls(dict(zip(present, range(len(present)), strict=True)), np.array(list(present.values()))[:, None])
 
     @override
-    def __getitem__(self, key: Labels) -> Floats:
+    def __getitem__(self, key: Key) -> Floats:
         track: Floats = self.figures[self.rows[key]]
         return track
 
     @override
-    def __iter__(self) -> Iterator[Labels]:
+    def __iter__(self) -> Iterator[Key]:
         return iter(self.rows)
 
     @override
@@ -92,7 +132,7 @@ class Tracks(Mapping[Labels, Floats]):
         return _without_empty(self.rows, figures)
 
 
-def _without_empty(rows: Mapping[Labels, int], figures: Floats) -> Tracks:
+def _without_empty(rows: Mapping[Key, int], figures: Floats) -> Tracks:
     """Without series that have no figure at all."""
     shown = np.flatnonzero(~np.isnan(figures).all(axis=1))
     if len(shown) == len(rows):
@@ -101,11 +141,11 @@ def _without_empty(rows: Mapping[Labels, int], figures: Floats) -> Tracks:
     return Tracks({keys[row]: number for number, row in enumerate(shown)}, figures[shown])
 
 
-def _series(answer: Iterable[RawSeries]) -> Iterator[tuple[Labels, NDArray[np.float64], NDArray[np.float64]]]:
+def _series(answer: Iterable[RawSeries]) -> Iterator[tuple[Key, NDArray[np.float64], NDArray[np.float64]]]:
     """What is no series at all is left out: it will be missed."""
     for labels, times, values in answer:
         if isinstance(labels, Mapping) and times.ndim == 1 and times.shape == values.shape and len(values):
-            yield frozenset((name, text) for name, text in labels.items() if isinstance(text, str)), times, values
+            yield key_of(labels), times, values
 
 
 def _put(figures: Floats, rows: NDArray[np.int64], blocks: NDArray[np.int64], values: NDArray[np.float64]) -> None:

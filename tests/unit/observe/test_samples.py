@@ -8,13 +8,14 @@ import pytest
 from gpu_rightsizer.observe import samples as window
 from gpu_rightsizer.observe.queries import BLOCK_SECONDS, QUERIES, Query
 from gpu_rightsizer.observe.samples import BLOCKS, Ask, Samples
+from gpu_rightsizer.observe.tracks import key_of
 
 NOW = datetime(2026, 11, 25, 12, 20, tzinfo=UTC)
 ENGINE = next(query for query in QUERIES if query.name == "engine")
 HOST = next(query for query in QUERIES if query.name == "host")
 PRESENT = next(query for query in QUERIES if query.instant)
 POD = {"namespace": "chat", "pod": "llm-0"}
-KEY = frozenset(POD.items())
+KEY = key_of(POD)
 
 
 def answered(samples: Samples, ask: Ask, value: float, labels: dict[str, str] = POD) -> Samples:
@@ -39,7 +40,7 @@ def test_a_cold_start_asks_each_query_once_over_the_whole_window() -> None:
 
     assert [ask.query.name for ask in asks] == [query.name for query in QUERIES]
     blocks = {ask.query.name: (ask.end - ask.start) // BLOCK_SECONDS + 1 for ask in asks if not ask.query.instant}
-    assert blocks == {query.name: 24 * query.days for query in QUERIES if not query.instant}
+    assert blocks == {query.name: 24 * query.days - query.hourly for query in QUERIES if not query.instant}
     assert blocks["engine"] == BLOCKS
 
 
@@ -52,7 +53,7 @@ def test_a_warm_cycle_asks_as_many_queries_however_large_the_fleet_is(pods: int)
 
     asks = window.plan(window.advanced(samples, later), later, 10)
 
-    assert len(asks) == len(QUERIES) <= 13
+    assert len(asks) == sum(not query.hourly for query in QUERIES) <= 13
 
 
 def test_the_answers_of_a_huge_fleet_stay_below_the_room() -> None:
@@ -69,6 +70,18 @@ def test_a_warm_cycle_asks_from_the_last_complete_block_on() -> None:
     (ask,) = asks_of(window.advanced(read(NOW), later), ENGINE, later)
 
     assert datetime.fromtimestamp(ask.start, UTC) == datetime(2026, 11, 25, 12, tzinfo=UTC)  # ends the block 11:00
+    assert datetime.fromtimestamp(ask.end, UTC) == datetime(2026, 11, 25, 13, tzinfo=UTC)
+
+
+def test_an_hourly_query_is_asked_once_its_block_is_complete_and_of_the_last_one_again() -> None:
+    (hourly, *_) = (query for query in QUERIES if query.hourly)
+    later, next_hour = NOW + timedelta(minutes=5), NOW + timedelta(hours=1)
+    samples = read(NOW, query=hourly)
+
+    assert asks_of(window.advanced(samples, later), hourly, later) == []
+    (ask,) = asks_of(window.advanced(samples, next_hour), hourly, next_hour)
+
+    assert datetime.fromtimestamp(ask.start, UTC) == datetime(2026, 11, 25, 12, tzinfo=UTC)
     assert datetime.fromtimestamp(ask.end, UTC) == datetime(2026, 11, 25, 13, tzinfo=UTC)
 
 
