@@ -14,7 +14,7 @@ from gpu_rightsizer.decide.ledger import arithmetic
 from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
-from gpu_rightsizer.decide.situation import Situation, same_place, situation
+from gpu_rightsizer.decide.situation import Situation, situation
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
@@ -71,9 +71,16 @@ def _is_likely(failure: Finding) -> bool:
 
 def _grow(here: Situation) -> Decision:
     options = choice.larger(here)
+    limits = tune.stops_preempting(here)
     why = here.need.symptoms or tuple(one for one in _failures(here) if one.code in OUTGROWN)
     now = _current(here).configuration
     too_small = found(Code.UNDER_SIZED, instance_class=now.instance.name)
+    if limits is not None:
+        rejected = choice.rejected(here, here.others, limits.hourly)
+        tuned = (too_small, tune.tuning(here, limits), *why)
+        return _decision(
+            here, _Answer(Action.TUNE, tuned, limits, choice.alternatives(here, limits, options), rejected)
+        )
     if not options.size:
         ruled_out = leave_nothing(here)
         nothing = (*ruled_out, too_small) if ruled_out else (found(Code.NOTHING_HOLDS, considered=len(here.others)),)
@@ -84,9 +91,6 @@ def _grow(here: Situation) -> Decision:
     target = here.candidate(int(options[0]))
     alternatives = choice.alternatives(here, target, options)
     rejected = choice.rejected(here, here.others, target.hourly)
-    if same_place(target.configuration, now):
-        tuned = (too_small, tune.tuning(here, target), *why)
-        return _decision(here, _Answer(Action.TUNE, tuned, target, alternatives, rejected))
     return _decision(here, _Answer(Action.RESIZE, (too_small, *why), target, alternatives, rejected))
 
 
@@ -106,8 +110,8 @@ def _shrink(here: Situation) -> Decision:
     if target is not None:
         alternatives = choice.alternatives(here, target, holding)
         return _decision(here, _Answer(Action.RESIZE, (_holds(here, target),), target, alternatives, rejected))
-    limits = tune.removes_risk(here)
-    if limits is not None and verdict(refused[0]) is Action.KEEP:
+    limits = tune.removes_risk(here) if verdict(refused[0]) is Action.KEEP else None
+    if limits is not None:
         tuned = (tune.tuning(here, limits), *refused)
         return _decision(here, _Answer(Action.TUNE, tuned, limits, rejected=rejected))
     return _decision(here, _Answer(verdict(refused[0]), refused, rejected=rejected))

@@ -166,8 +166,9 @@ _DECISION: Final = {
         "Scaling to zero pays[ after {threshold:duration}]."
     ),
     Code.TUNE_REMOVES_RISK: (
-        "Engine limits are enough, on the same class[: {arguments:text}][; out-of-memory risk "
-        "{before:probability} -> {after:probability}]."
+        "Engine limits are enough, on the same class[: {arguments:text}][, instead of your {own:text}][; out-of-memory "
+        "risk {before:probability} -> {after:probability}][, p95 to the first token at most {ttft:seconds} at the peak]"
+        "[; {hardware:name} instead costs {more:usd}/h more]."
     ),
 }
 
