@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import LEAST_SHARE, attributed_hourly, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.payback import payback, too_long
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code, Finding, found
@@ -136,6 +137,12 @@ def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
     return (found(Code.SAVING_TOO_SMALL, saved=saved, share=saved / ours, least=LEAST_SHARE),)
 
 
+def pays_back(proposal: Proposal) -> tuple[Finding, ...]:
+    """What changing costs comes back while the load is likely to be what it is."""
+    back = payback(proposal.situation, proposal.target) if proposal.target is not None else None
+    return () if back is None or back.is_worth_it else (too_long(back),)
+
+
 GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
     has_a_target,
     finds_a_class_allowed,
@@ -149,6 +156,7 @@ GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
     is_worth_the_risk,
     finds_something_cheaper,
     saves_enough,
+    pays_back,
 )
 
 

@@ -11,7 +11,8 @@ from gpu_rightsizer.decide.certainty import certainty, compared_up_to, idle_cert
 from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
 from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.ledger import arithmetic
-from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly, realisation
+from gpu_rightsizer.decide.payback import payback, pays_back
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, situation
@@ -36,6 +37,7 @@ OUTGROWN: Final = frozenset(
 )
 
 LIKELY = 0.5  # within the horizon
+_LOOKED_AT: Final = 4
 _TOO_RISKY: Final = mask([Code.RISK_OUTWEIGHS_SAVING])
 
 
@@ -99,7 +101,7 @@ def _shrink(here: Situation) -> Decision:
     here = here.ruled(is_worth_its_risk(here, cheaper[here.hold[cheaper]]))
     holding = cheaper[here.hold[cheaper]]
     risky = cheaper[here.fail(_TOO_RISKY)[cheaper]]
-    best, risk = _first(here, holding), _first(here, risky)
+    best, risk = _best(here, holding), _first(here, risky)
     refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk))
     target = None if refused else best
     parked = _worth_parking(here, target)
@@ -109,7 +111,7 @@ def _shrink(here: Situation) -> Decision:
     rejected = choice.rejected(here, cheaper, _limit(here, target))
     if target is not None:
         alternatives = choice.alternatives(here, target, holding)
-        return _decision(here, _Answer(Action.RESIZE, (_holds(here, target),), target, alternatives, rejected))
+        return _decision(here, _Answer(Action.RESIZE, _holds(here, target), target, alternatives, rejected))
     limits = tune.removes_risk(here) if verdict(refused[0]) is Action.KEEP else None
     if limits is not None:
         tuned = (tune.tuning(here, limits), *refused)
@@ -119,6 +121,13 @@ def _shrink(here: Situation) -> Decision:
 
 def _first(here: Situation, indices: NDArray[np.intp]) -> Candidate | None:
     return here.candidate(int(indices[0])) if indices.size else None
+
+
+def _best(here: Situation, holding: NDArray[np.intp]) -> Candidate | None:
+    """The cheapest of the first few for which the change pays for itself; where none does, the cheapest."""
+    few = [here.candidate(index) for index in holding[:_LOOKED_AT].tolist()]
+    backs = ((each, payback(here, each)) for each in few)
+    return next((each for each, back in backs if back is None or back.is_worth_it), few[0] if few else None)
 
 
 def _worth_parking(here: Situation, target: Candidate | None) -> Parking | None:
@@ -138,12 +147,16 @@ def _limit(here: Situation, target: Candidate | None) -> Decimal | None:
     return attributed_hourly(here.workload, here.current) if here.current else None
 
 
-def _holds(here: Situation, target: Candidate) -> Finding:
+def _holds(here: Situation, target: Candidate) -> tuple[Finding, ...]:
+    """What it would cost, and how soon the change has paid for itself."""
     now, there = attributed_hourly(here.workload, _current(here)), target.hourly
     name = target.configuration.instance.name
     if now is None or there is None:
-        return found(Code.CHEAPER_CLASS_HOLDS, target=name)
-    return found(Code.CHEAPER_CLASS_HOLDS, target=name, target_hourly=there, current_hourly=now)
+        return (found(Code.CHEAPER_CLASS_HOLDS, target=name),)
+    back = payback(here, target)
+    holds = found(Code.CHEAPER_CLASS_HOLDS, target=name, target_hourly=there, current_hourly=now)
+    real = realisation(here.workload) is Realisation.NODE_LEAVES
+    return (holds, pays_back(back)) if back and real else (holds,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -169,6 +169,13 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
         "added": 0.011,
         "host_time": WHEN,
     },
+    Code.PAYS_BACK: {"after": timedelta(hours=3), "change": 26.3},
+    Code.PAYBACK_TOO_LONG: {
+        "change": 113.0,
+        "after": timedelta(days=19),
+        "lasts": timedelta(days=11.4),
+        "worth": 68.0,
+    },
     Code.HOST_REQUEST_UNUSED: {
         "resource": "memory",
         "resource_requested": "64Gi",
