@@ -42,13 +42,15 @@ HELD: Final = frozenset({Code.SMALLER_MEMORY_HELD, Code.SHRINK_HELD}) | WANT_OF_
 class Proposal:
     """A move that would save: `target` is the cheapest that survived, if any.
 
-    `withheld` is the cheapest that only the evidence holds back, `risky` the cheapest whose risk costs too much.
+    `withheld` is the cheapest that only the evidence holds back, `risky` the cheapest whose risk costs too much,
+    `barely` the cheapest that holds without room to spare, where another recommendation stands.
     """
 
     situation: Situation
     target: Candidate | None
     withheld: Candidate | None = None
     risky: Candidate | None = None
+    barely: Candidate | None = None
 
 
 def has_a_target(proposal: Proposal) -> tuple[Finding, ...]:
@@ -120,10 +122,17 @@ def is_worth_the_risk(proposal: Proposal) -> tuple[Finding, ...]:
 
 def finds_something_cheaper(proposal: Proposal) -> tuple[Finding, ...]:
     """There is a cheaper class that holds; where some are only held back, that is not known."""
-    if any(each is not None for each in (proposal.target, proposal.withheld, proposal.risky)):
+    if any(each is not None for each in (proposal.target, proposal.withheld, proposal.risky, proposal.barely)):
         return ()
     pinned = tuple(one for one in leave_nothing(proposal.situation) if one.code is Code.RULES_ALLOW_NO_OTHER)
     return pinned or (found(Code.NOTHING_CHEAPER, considered=len(proposal.situation.others)),)
+
+
+def holds_clearly(proposal: Proposal) -> tuple[Finding, ...]:
+    """What is recommended anew holds with room to spare, so that noise does not take it back."""
+    if proposal.barely is None:
+        return ()
+    return (found(Code.HOLDS_BARELY, target=proposal.barely.configuration.instance.name),)
 
 
 def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
@@ -155,6 +164,7 @@ GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
     may_have_less_memory,
     is_worth_the_risk,
     finds_something_cheaper,
+    holds_clearly,
     saves_enough,
     pays_back,
 )

@@ -14,6 +14,7 @@ from gpu_rightsizer.decide.limits import CONTEXT_STEP, limited, longest_request,
 from gpu_rightsizer.decide.money import attributed_hourly
 from gpu_rightsizer.decide.rulings import judged
 from gpu_rightsizer.decide.situation import situation
+from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
 from gpu_rightsizer.domain.need import Hazard, Load, Need
 from gpu_rightsizer.domain.options import Change
@@ -32,6 +33,7 @@ _CONTEXT_ROOM: Final = 2  # a shorter limit must leave twice the largest demand 
 _SMALL_STEP: Final = 2048  # tokens; what vLLM takes itself on devices below 70 GiB
 _LESS_SHARE: Final = 0.05  # of device memory: a verified fix of out-of-memory outside the cache
 _NOT_SLOWER: Final = 1.01
+_STANDING: Final = 0.8
 _WHILE_SERVING: Final = frozenset({OomKind.CUDA_SERVING, OomKind.UNCLASSIFIED})
 
 _Limits = dict[str, float]
@@ -43,7 +45,7 @@ def removes_risk(here: Situation) -> Candidate | None:
     The risk is that beyond what any workload has that nothing ever happened to, which no limit changes.
     """
     risk = _beyond_quiet(here.current, here)
-    if risk is None or risk <= here.workload.objective.max_oom_risk:
+    if risk is None or risk <= _least_risk(here):
         return None
     by_batch = [each for each in _smaller_batches(here) if each.get("max_num_seqs", math.inf) >= _batch(here.need)]
     by_step = list(_fixes(here)) if _happened_while_serving(here.need) else []
@@ -76,6 +78,12 @@ def tuning(here: Situation, target: Candidate) -> Finding:
     if target.prediction.ttft_bound is not None:
         facts["ttft"] = target.prediction.ttft_bound
     return found(Code.TUNE_REMOVES_RISK, **facts, **_hardware(here, after))
+
+
+def _least_risk(here: Situation) -> float:
+    """Above which limits are looked for; less, once they are recommended, so that noise does not take them back."""
+    limit, advised = here.workload.objective.max_oom_risk, here.workload.advised
+    return limit * _STANDING if advised is not None and advised.action is Action.TUNE else limit
 
 
 def _hardware(here: Situation, risk: float | None) -> dict[str, Fact]:

@@ -11,11 +11,19 @@ from gpu_rightsizer.decide.certainty import certainty, compared_up_to, idle_cert
 from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
 from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.ledger import arithmetic
-from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly, realisation
+from gpu_rightsizer.decide.money import (
+    LEAST_SHARE,
+    attributed_hourly,
+    cost,
+    is_worth_moving_for,
+    potential_hourly,
+    realisation,
+)
 from gpu_rightsizer.decide.payback import payback, pays_back
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, situation
+from gpu_rightsizer.decide.standing import moves_on, stays
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
@@ -90,10 +98,18 @@ def _grow(here: Situation) -> Decision:
         reasons = (*nothing, *why, *wanting)
         rejected = choice.rejected(here, here.others, None)
         return _decision(here, _Answer(verdict(nothing[0]), reasons, rejected=rejected))
-    target = here.candidate(int(options[0]))
+    target = _larger(here, options)
     alternatives = choice.alternatives(here, target, options)
     rejected = choice.rejected(here, here.others, target.hourly)
     return _decision(here, _Answer(Action.RESIZE, (too_small, *why), target, alternatives, rejected))
+
+
+def _larger(here: Situation, options: NDArray[np.intp]) -> Candidate:
+    """The cheapest that holds; what stands, as long as that is not clearly dearer."""
+    cheapest, standing = here.candidate(int(options[0])), stays(here, options)
+    if standing is None or standing.hourly is None or cheapest.hourly is None:
+        return cheapest
+    return standing if cheapest.hourly > (1 - LEAST_SHARE) * standing.hourly else cheapest
 
 
 def _shrink(here: Situation) -> Decision:
@@ -102,7 +118,8 @@ def _shrink(here: Situation) -> Decision:
     holding = cheaper[here.hold[cheaper]]
     risky = cheaper[here.fail(_TOO_RISKY)[cheaper]]
     best, risk = _best(here, holding), _first(here, risky)
-    refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk))
+    barely = _first(here, holding) if best is None else None
+    refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk, barely))
     target = None if refused else best
     parked = _worth_parking(here, target)
     if parked is not None:
@@ -124,10 +141,11 @@ def _first(here: Situation, indices: NDArray[np.intp]) -> Candidate | None:
 
 
 def _best(here: Situation, holding: NDArray[np.intp]) -> Candidate | None:
-    """The cheapest of the first few for which the change pays for itself; where none does, the cheapest."""
+    """What stands, or the cheapest of the first few for which the change pays for itself; where none does, of all."""
     few = [here.candidate(index) for index in holding[:_LOOKED_AT].tolist()]
     backs = ((each, payback(here, each)) for each in few)
-    return next((each for each, back in backs if back is None or back.is_worth_it), few[0] if few else None)
+    paying = [each for each, back in backs if back is None or back.is_worth_it]
+    return moves_on(here, paying or few[:1], stays(here, holding))
 
 
 def _worth_parking(here: Situation, target: Candidate | None) -> Parking | None:

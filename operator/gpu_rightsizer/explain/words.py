@@ -156,6 +156,10 @@ _DECISION: Final = {
     Code.SAVING_TOO_SMALL: (
         "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})][; {least:share} is the least]."
     ),
+    Code.HOLDS_BARELY: (
+        "A cheaper class holds, but too closely to change the recommendation for[: {target:name}]. It is proposed once "
+        "there is room to spare."
+    ),
     Code.PAYBACK_TOO_LONG: (
         "The saving would not pay for the change[: about {change:dollars} once][ (surge, review, the chance of going "
         "back)][, back after {after:length}][. A load stays as it is for {lasts:length} on average, which is worth "

@@ -170,6 +170,7 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
         "host_time": WHEN,
     },
     Code.PAYS_BACK: {"after": timedelta(hours=3), "change": 26.3},
+    Code.HOLDS_BARELY: {"target": "g6e.xlarge"},
     Code.PAYBACK_TOO_LONG: {
         "change": 113.0,
         "after": timedelta(days=19),
