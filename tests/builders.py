@@ -42,6 +42,7 @@ from gpu_rightsizer.domain.need import (
     Tier,
 )
 from gpu_rightsizer.domain.observation import Attribution, Observation
+from gpu_rightsizer.domain.options import Options
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import GIB, MIB, Bytes, Millicores, UsdPerHour, gib, mib
 from gpu_rightsizer.domain.workload import (
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_rightsizer.domain.need import DemandTail
+    from gpu_rightsizer.domain.options import Change
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)  # a Wednesday noon
 HOUR = 3600
@@ -379,6 +381,20 @@ def candidate(
     price = placed.instance.price
     cost = Decimal(hourly) if hourly is not None else (None if price is None else Decimal(price.hourly))
     return Candidate(placed, cost, predicted or prediction(), failures, notes)
+
+
+def options(*candidates: Candidate, tuned: Candidate | None = None) -> Options:
+    """These candidates; with engine limits it would do as `tuned` does (None: what would be cannot be told)."""
+
+    def otherwise(changes: Sequence[Change]) -> list[Candidate | None]:
+        if tuned is None:
+            return [None] * len(changes)
+        return [
+            replace(tuned, configuration=each.where, failures=tuned.failures if each.where.engine_args else ())
+            for each in changes
+        ]
+
+    return replace(Options.of(candidates), otherwise=otherwise)
 
 
 def too_slow(on: str | InstanceClass, hourly: str | None = None, tpot_bound: float = 0.08) -> Candidate:

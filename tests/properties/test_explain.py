@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gpu_rightsizer.api.status import InferenceDeploymentStatus
 from gpu_rightsizer.decide import decide
+from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code, Finding
 from gpu_rightsizer.domain.readings import BlockSeries, Measured
 from gpu_rightsizer.domain.world import Evaluation
@@ -24,7 +25,7 @@ from gpu_rightsizer.explain.moments import day_of
 from gpu_rightsizer.explain.status import status
 from gpu_rightsizer.explain.text import safe
 from gpu_rightsizer.explain.words import LONGEST, say
-from tests.builders import NOW
+from tests.builders import NOW, options
 from tests.unit.explain.examples import ALL, FINDINGS
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def noisy(evaluation: Evaluation, seed: int) -> Evaluation:
     """The same workload, measured and predicted again."""
     dice = np.random.default_rng(seed)
     there = replace(evaluation.world, observation=noisy_observation(evaluation.world.observation, dice))
-    options = tuple(noisy_candidate(each, dice) for each in evaluation.candidates)
-    return Evaluation(there, evaluation.need, options, decide(there.workload, evaluation.need, options, NOW))
+    decision = evaluation.decision
+    tuned = noisy_candidate(decision.target, dice) if decision.target and decision.action is Action.TUNE else None
+    offered = options(*(noisy_candidate(each, dice) for each in evaluation.candidates), tuned=tuned)
+    return Evaluation(there, evaluation.need, offered, decide(there.workload, evaluation.need, offered, NOW))
 
 
 @settings(deadline=None)

@@ -34,6 +34,7 @@ from tests.builders import (
     need,
     nothing_observed,
     observation,
+    options,
     prediction,
     workload,
 )
@@ -63,11 +64,13 @@ def read(path: Path) -> Situation:
     about = written.pop("about")
     there = _workload(written.pop("runs"))
     needs = _need(written.pop("need", {}))
-    options = tuple(_candidate(each) for each in written.pop("classes"))
+    classes = written.pop("classes")
+    tuned = next((_candidate(each) for each in classes if each.pop("limits", False)), None)
+    candidates = options(*(_candidate(each) for each in classes if each), tuned=tuned)
     seen = nothing_observed() if written.pop("observed", True) is False else observation()
     if written:
         raise KeyError(f"{path.name}: unknown keys {sorted(written)}")
-    return Situation(about, Evaluation(World(there, seen), needs, options, decide(there, needs, options, NOW)))
+    return Situation(about, Evaluation(World(there, seen), needs, candidates, decide(there, needs, candidates, NOW)))
 
 
 def _workload(written: Parsed) -> Workload:

@@ -61,7 +61,7 @@ def test_what_still_applies_holds_where_the_risk_costs_more_than_is_saved() -> N
 
     of = evaluated(world(busy, on="g6e.xlarge", incidents=(recently,)))
 
-    assert of.decision.action is Action.KEEP
+    assert of.decision.action is Action.TUNE  # on the class that it has
     assert "The cause still applies (weight 93%)" in paragraph(status(of, NOW))
 
 

@@ -12,12 +12,13 @@ from gpu_rightsizer.api.read import Problem, read_inference_deployment, read_ins
 from gpu_rightsizer.api.to_domain import terms
 from gpu_rightsizer.controller.guides import UNREADABLE, Guides, unreadable
 from gpu_rightsizer.domain.finding import Code
-from gpu_rightsizer.domain.workload import Mode, WorkloadKey
+from gpu_rightsizer.domain.workload import Advised, Mode, WorkloadKey
 from gpu_rightsizer.observe.fleet import ClusterView, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gpu_rightsizer.api.status import InferenceDeploymentStatus
     from gpu_rightsizer.catalogue.lookup import Catalogue
     from gpu_rightsizer.controller.look import Lists
     from gpu_rightsizer.domain.hardware import InstanceClass
@@ -86,8 +87,20 @@ def _asked(raw: Raw, guides: Guides, class_names: Sequence[str]) -> Asked:
             scale_to_zero=wanted.scale_to_zero,
             overrides=wanted.overrides,
             incidents=tuple(incidents.to_domain(each) for each in remembered),
+            advised=_advised(stored.object.status, meta["generation"]),
         ),
     )
+
+
+def _advised(status: InferenceDeploymentStatus | None, generation: int) -> Advised | None:
+    """What stands in the status, while it is about the spec as it is now."""
+    if status is None or status.recommendation is None or status.observed_generation != generation:
+        return None
+    action, target = status.recommendation.action, status.recommendation.target
+    if target is None:
+        return Advised(action)
+    ranks = target.tensor_parallel or 1
+    return Advised(action, target.instance_class, target.accelerators or 0, target.replicas or 0, ranks)
 
 
 def is_off(each: Asked) -> bool:

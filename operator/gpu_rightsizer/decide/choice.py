@@ -75,7 +75,7 @@ def larger(situation: Situation) -> NDArray[np.intp]:
         return situation.others[:0]
     which = situation.hold
     if current.holds:
-        which = which & (situation.compared(is_stronger) | situation.compared(same_place))
+        which = which & situation.compared(is_stronger)
     if situation.need.shrink_holds:
         which = which & ~situation.compared(is_smaller_or_slower)
     if situation.need.memory_holds:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import LEAST_SHARE, attributed_hourly, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.payback import payback, too_long
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code, Finding, found
@@ -41,13 +42,15 @@ HELD: Final = frozenset({Code.SMALLER_MEMORY_HELD, Code.SHRINK_HELD}) | WANT_OF_
 class Proposal:
     """A move that would save: `target` is the cheapest that survived, if any.
 
-    `withheld` is the cheapest that only the evidence holds back, `risky` the cheapest whose risk costs too much.
+    `withheld` is the cheapest that only the evidence holds back, `risky` the cheapest whose risk costs too much,
+    `barely` the cheapest that holds without room to spare, where another recommendation stands.
     """
 
     situation: Situation
     target: Candidate | None
     withheld: Candidate | None = None
     risky: Candidate | None = None
+    barely: Candidate | None = None
 
 
 def has_a_target(proposal: Proposal) -> tuple[Finding, ...]:
@@ -119,10 +122,17 @@ def is_worth_the_risk(proposal: Proposal) -> tuple[Finding, ...]:
 
 def finds_something_cheaper(proposal: Proposal) -> tuple[Finding, ...]:
     """There is a cheaper class that holds; where some are only held back, that is not known."""
-    if any(each is not None for each in (proposal.target, proposal.withheld, proposal.risky)):
+    if any(each is not None for each in (proposal.target, proposal.withheld, proposal.risky, proposal.barely)):
         return ()
     pinned = tuple(one for one in leave_nothing(proposal.situation) if one.code is Code.RULES_ALLOW_NO_OTHER)
     return pinned or (found(Code.NOTHING_CHEAPER, considered=len(proposal.situation.others)),)
+
+
+def holds_clearly(proposal: Proposal) -> tuple[Finding, ...]:
+    """What is recommended anew holds with room to spare, so that noise does not take it back."""
+    if proposal.barely is None:
+        return ()
+    return (found(Code.HOLDS_BARELY, target=proposal.barely.configuration.instance.name),)
 
 
 def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
@@ -134,6 +144,12 @@ def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
     if saved is None or not ours:
         return ()
     return (found(Code.SAVING_TOO_SMALL, saved=saved, share=saved / ours, least=LEAST_SHARE),)
+
+
+def pays_back(proposal: Proposal) -> tuple[Finding, ...]:
+    """What changing costs comes back while the load is likely to be what it is."""
+    back = payback(proposal.situation, proposal.target) if proposal.target is not None else None
+    return () if back is None or back.is_worth_it else (too_long(back),)
 
 
 GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
@@ -148,7 +164,9 @@ GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
     may_have_less_memory,
     is_worth_the_risk,
     finds_something_cheaper,
+    holds_clearly,
     saves_enough,
+    pays_back,
 )
 
 

@@ -52,8 +52,10 @@ def limited(workload: Workload, need: Need, where: Configuration, limits: Mappin
     return Change(replace(workload, settings=settings), need, replace(where, engine_args={**where.engine_args, **told}))
 
 
-def set_by_the_user(workload: Workload, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """Which of these limits stand in the arguments today, as they stand there."""
+def set_by_the_user(workload: Workload, arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of these arguments stand there already, with the values they have now."""
     return tuple(
-        f"{FLAGS[name]}={getattr(workload.settings, name)}" for name in limits if name in workload.settings.explicit
+        f"{flag}={getattr(workload.settings, name)}"
+        for name, flag in FLAGS.items()
+        if flag in arguments and name in workload.settings.explicit
     )

@@ -11,10 +11,19 @@ from gpu_rightsizer.decide.certainty import certainty, compared_up_to, idle_cert
 from gpu_rightsizer.decide.guards import WANT_OF_DATA, Proposal, refusals, verdict
 from gpu_rightsizer.decide.idle import Parking, parking
 from gpu_rightsizer.decide.ledger import arithmetic
-from gpu_rightsizer.decide.money import attributed_hourly, cost, is_worth_moving_for, potential_hourly
+from gpu_rightsizer.decide.money import (
+    LEAST_SHARE,
+    attributed_hourly,
+    cost,
+    is_worth_moving_for,
+    potential_hourly,
+    realisation,
+)
+from gpu_rightsizer.decide.payback import payback, pays_back
 from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
-from gpu_rightsizer.decide.situation import Situation, same_place, situation
+from gpu_rightsizer.decide.situation import Situation, situation
+from gpu_rightsizer.decide.standing import moves_on, stays
 from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Cost, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
@@ -36,6 +45,7 @@ OUTGROWN: Final = frozenset(
 )
 
 LIKELY = 0.5  # within the horizon
+_LOOKED_AT: Final = 4
 _TOO_RISKY: Final = mask([Code.RISK_OUTWEIGHS_SAVING])
 
 
@@ -71,9 +81,16 @@ def _is_likely(failure: Finding) -> bool:
 
 def _grow(here: Situation) -> Decision:
     options = choice.larger(here)
+    limits = tune.stops_preempting(here)
     why = here.need.symptoms or tuple(one for one in _failures(here) if one.code in OUTGROWN)
     now = _current(here).configuration
     too_small = found(Code.UNDER_SIZED, instance_class=now.instance.name)
+    if limits is not None:
+        rejected = choice.rejected(here, here.others, limits.hourly)
+        tuned = (too_small, tune.tuning(here, limits), *why)
+        return _decision(
+            here, _Answer(Action.TUNE, tuned, limits, choice.alternatives(here, limits, options), rejected)
+        )
     if not options.size:
         ruled_out = leave_nothing(here)
         nothing = (*ruled_out, too_small) if ruled_out else (found(Code.NOTHING_HOLDS, considered=len(here.others)),)
@@ -81,13 +98,18 @@ def _grow(here: Situation) -> Decision:
         reasons = (*nothing, *why, *wanting)
         rejected = choice.rejected(here, here.others, None)
         return _decision(here, _Answer(verdict(nothing[0]), reasons, rejected=rejected))
-    target = here.candidate(int(options[0]))
+    target = _larger(here, options)
     alternatives = choice.alternatives(here, target, options)
     rejected = choice.rejected(here, here.others, target.hourly)
-    if same_place(target.configuration, now):
-        tuned = (too_small, tune.tuning(here, target), *why)
-        return _decision(here, _Answer(Action.TUNE, tuned, target, alternatives, rejected))
     return _decision(here, _Answer(Action.RESIZE, (too_small, *why), target, alternatives, rejected))
+
+
+def _larger(here: Situation, options: NDArray[np.intp]) -> Candidate:
+    """The cheapest that holds; what stands, as long as that is not clearly dearer."""
+    cheapest, standing = here.candidate(int(options[0])), stays(here, options)
+    if standing is None or standing.hourly is None or cheapest.hourly is None:
+        return cheapest
+    return standing if cheapest.hourly > (1 - LEAST_SHARE) * standing.hourly else cheapest
 
 
 def _shrink(here: Situation) -> Decision:
@@ -95,8 +117,9 @@ def _shrink(here: Situation) -> Decision:
     here = here.ruled(is_worth_its_risk(here, cheaper[here.hold[cheaper]]))
     holding = cheaper[here.hold[cheaper]]
     risky = cheaper[here.fail(_TOO_RISKY)[cheaper]]
-    best, risk = _first(here, holding), _first(here, risky)
-    refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk))
+    best, risk = _best(here, holding), _first(here, risky)
+    barely = _first(here, holding) if best is None else None
+    refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk, barely))
     target = None if refused else best
     parked = _worth_parking(here, target)
     if parked is not None:
@@ -105,9 +128,9 @@ def _shrink(here: Situation) -> Decision:
     rejected = choice.rejected(here, cheaper, _limit(here, target))
     if target is not None:
         alternatives = choice.alternatives(here, target, holding)
-        return _decision(here, _Answer(Action.RESIZE, (_holds(here, target),), target, alternatives, rejected))
-    limits = tune.removes_risk(here)
-    if limits is not None and verdict(refused[0]) is Action.KEEP:
+        return _decision(here, _Answer(Action.RESIZE, _holds(here, target), target, alternatives, rejected))
+    limits = tune.removes_risk(here) if verdict(refused[0]) is Action.KEEP else None
+    if limits is not None:
         tuned = (tune.tuning(here, limits), *refused)
         return _decision(here, _Answer(Action.TUNE, tuned, limits, rejected=rejected))
     return _decision(here, _Answer(verdict(refused[0]), refused, rejected=rejected))
@@ -115,6 +138,14 @@ def _shrink(here: Situation) -> Decision:
 
 def _first(here: Situation, indices: NDArray[np.intp]) -> Candidate | None:
     return here.candidate(int(indices[0])) if indices.size else None
+
+
+def _best(here: Situation, holding: NDArray[np.intp]) -> Candidate | None:
+    """What stands, or the cheapest of the first few for which the change pays for itself; where none does, of all."""
+    few = [here.candidate(index) for index in holding[:_LOOKED_AT].tolist()]
+    backs = ((each, payback(here, each)) for each in few)
+    paying = [each for each, back in backs if back is None or back.is_worth_it]
+    return moves_on(here, paying or few[:1], stays(here, holding))
 
 
 def _worth_parking(here: Situation, target: Candidate | None) -> Parking | None:
@@ -134,12 +165,16 @@ def _limit(here: Situation, target: Candidate | None) -> Decimal | None:
     return attributed_hourly(here.workload, here.current) if here.current else None
 
 
-def _holds(here: Situation, target: Candidate) -> Finding:
+def _holds(here: Situation, target: Candidate) -> tuple[Finding, ...]:
+    """What it would cost, and how soon the change has paid for itself."""
     now, there = attributed_hourly(here.workload, _current(here)), target.hourly
     name = target.configuration.instance.name
     if now is None or there is None:
-        return found(Code.CHEAPER_CLASS_HOLDS, target=name)
-    return found(Code.CHEAPER_CLASS_HOLDS, target=name, target_hourly=there, current_hourly=now)
+        return (found(Code.CHEAPER_CLASS_HOLDS, target=name),)
+    back = payback(here, target)
+    holds = found(Code.CHEAPER_CLASS_HOLDS, target=name, target_hourly=there, current_hourly=now)
+    real = realisation(here.workload) is Realisation.NODE_LEAVES
+    return (holds, pays_back(back)) if back and real else (holds,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

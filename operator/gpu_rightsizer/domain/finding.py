@@ -62,6 +62,8 @@ class Code(StrEnum):
     NOTHING_CHEAPER = "NothingCheaper"
     RULES_ALLOW_NO_OTHER = "RulesAllowNoOther"  # the present class alone
     SAVING_TOO_SMALL = "SavingTooSmall"
+    HOLDS_BARELY = "HoldsBarely"  # by less than what measurements differ from day to day
+    PAYBACK_TOO_LONG = "PaybackTooLong"  # than a load usually stays as it is
     UNDER_SIZED = "UnderSized"
     NOTHING_HOLDS = "NothingHolds"
     RISK_OUTWEIGHS_SAVING = "RiskOutweighsSaving"  # added OOM probability x its cost exceeds what is saved
@@ -81,6 +83,7 @@ class Code(StrEnum):
     OBJECTIVE_UNCHECKED = "ObjectiveUnchecked"  # TTFT or TPOT could not be predicted
     OVERHEAD_ASSUMED = "OverheadAssumed"
     INCIDENT_WEIGHED = "IncidentWeighed"
+    PAYS_BACK = "PaysBack"
     HOST_REQUEST_UNUSED = "HostRequestUnused"
     NODE_LEAVES = "NodeLeaves"
     NODE_STAYS = "NodeStays"

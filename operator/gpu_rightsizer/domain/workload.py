@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
+    from gpu_rightsizer.domain.decision import Action
     from gpu_rightsizer.domain.engines import EngineSettings, EngineType
     from gpu_rightsizer.domain.hardware import Commitment, InstanceClass
     from gpu_rightsizer.domain.models import ModelArchitecture, WeightDtype
@@ -169,6 +170,17 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
+class Advised:
+    """What was recommended last for the same spec (`status.recommendation`); the place is that of a Resize."""
+
+    action: Action
+    instance_class: str = ""
+    accelerators: int = 0
+    replicas: int = 0
+    tensor_parallel: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """Everything about one deployment that is configured or stands in the cluster, before any metric."""
 
@@ -191,3 +203,4 @@ class Workload:
     shared_device: bool  # time-slicing, MPS or a device seen by several pods
     incidents: tuple[Incident, ...]
     since: datetime | None  # when the current revision (template hash) began
+    advised: Advised | None = None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PRIOR_EVENTS = 0.2
 PRIOR_DAYS = 60.0
 HALF_LIFE_DAYS = 180.0
-_SETTINGS_CHANGED = 0.2
+SETTINGS_CHANGED = 0.2
 _OTHER_MODEL = 0.1
 
 
@@ -58,7 +58,7 @@ def _relevance(incident: Incident, workload: Workload) -> float:
         return _OTHER_MODEL
     read = not isinstance(workload.engine, Missing)  # settings that could not be read are not known to have changed
     changed = read and bool(incident.settings_hash) and incident.settings_hash != workload.settings_hash
-    return _SETTINGS_CHANGED if changed else 1.0
+    return SETTINGS_CHANGED if changed else 1.0
 
 
 def _age_days(incident: Incident, now: datetime) -> float:

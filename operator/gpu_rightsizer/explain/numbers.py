@@ -9,7 +9,8 @@
 | span | minutes below 2 h, hours below 48 h, then days; always rounded down |
 | at least | a ladder from 10 min to 365 d, rounded down, for times that grow while nothing happens |
 | tokens, rates | 2 significant digits |
-| money | none: prices are exact |
+| money | none: prices are exact; estimates 2 significant digits |
+| estimated time | 2 significant digits of minutes below 2 h, of hours below 2 days, then of days |
 
 No figure but zero is shown as less than 0.000001, none as more than 10^15 (memory: 1 EiB): what lies beyond is no
 measurement, and the API server would refuse a status that holds it.
@@ -132,6 +133,19 @@ def scaled(count: float) -> str:
         if abs(figure) >= size:
             return f"{plain(figure / size)}{suffix}"
     return plain(figure)
+
+
+def about(amount: float) -> str:
+    """An estimate of money: `26 USD`, `1.3k USD`. Unlike a price it may change a little and be the same."""
+    return f"{scaled(amount)} USD"
+
+
+def length(time: timedelta) -> str:
+    """An estimate of a time: `40 min`, `3 h`, `12 days`, to two significant digits."""
+    for unit, name in ((_DAY, "days"), (_HOUR, "h")):
+        if time >= 2 * unit:
+            return f"{plain(two_digits(time / unit))} {name}"
+    return f"{max(1, int(two_digits(time / _MINUTE)))} min"
 
 
 def dollars(amount: Decimal) -> str:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 # A number with the unit or the words that make it a measurement. Money (after `$`, or in a key that ends in USD), plain
 # counts and names have none: there every change is a fact.
 _NUMBER: Final = r"\d+(?:\.\d+)?"
-_UNIT: Final = r"%|Gi\b|Mi\b| GiB| MiB|ms\b|s\b|[kMG]?(?: tokens| against| at the peak| times)|[kMG]\b"
+_UNIT: Final = (
+    r"%|Gi\b|Mi\b| GiB| MiB|ms\b|s\b|[kMG]?(?: tokens| against| at the peak| times| USD)|[kMG]\b| min\b| h\b| days\b"
+)
 _MEASURED: Final = re.compile(rf"(?<![\w.$-])({_NUMBER})({_UNIT})|(?<=capacity of )({_NUMBER})([kMG]?)")
 _RELATIVE: Final = 0.05
 # A tail multiplies what it is fed: 0.1 % more demand can be 15 % more probability.

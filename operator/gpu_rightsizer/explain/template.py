@@ -54,6 +54,8 @@ FORMATS: Final[Mapping[str, Callable[[Fact], str]]] = {
     "count": _number(lambda count: str(round(count))),  # a whole number that matters exactly
     "cores": _number(numbers.cores),  # millicores
     "usd": _money(numbers.dollars),
+    "dollars": _number(numbers.about),  # an estimate of money
+    "length": _time(numbers.length),  # an estimate of time
     "span": _time(numbers.span),
     "at_least": _time(numbers.at_least),
     "duration": _time(numbers.duration),

@@ -156,6 +156,15 @@ _DECISION: Final = {
     Code.SAVING_TOO_SMALL: (
         "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})][; {least:share} is the least]."
     ),
+    Code.HOLDS_BARELY: (
+        "A cheaper class holds, but too closely to change the recommendation for[: {target:name}]. It is proposed once "
+        "there is room to spare."
+    ),
+    Code.PAYBACK_TOO_LONG: (
+        "The saving would not pay for the change[: about {change:dollars} once][ (surge, review, the chance of going "
+        "back)][, back after {after:length}][. A load stays as it is for {lasts:length} on average, which is worth "
+        "{worth:dollars}]."
+    ),
     Code.UNDER_SIZED: "It is too small for its load[ on {instance_class:name}].",
     Code.NOTHING_HOLDS: (
         "No known class holds this load[ (configurations considered: {considered:count})]. Allow more classes or "
@@ -166,8 +175,9 @@ _DECISION: Final = {
         "Scaling to zero pays[ after {threshold:duration}]."
     ),
     Code.TUNE_REMOVES_RISK: (
-        "Engine limits are enough, on the same class[: {arguments:text}][; out-of-memory risk "
-        "{before:probability} -> {after:probability}]."
+        "Engine limits are enough, on the same class[: {arguments:text}][, instead of your {own:text}][; out-of-memory "
+        "risk {before:probability} -> {after:probability}][, p95 to the first token at most {ttft:seconds} at the peak]"
+        "[; {hardware:name} instead costs {more:usd}/h more]."
     ),
 }
 
@@ -214,6 +224,7 @@ _COMPUTED: Final = {
         "{oom_cost:usd} each, moving pays up to {break_even:probability} more risk][, and moving adds "
         "{added:probability}][. Host memory ran out too, on {host_time:day}, no matter of the accelerator]."
     ),
+    Code.PAYS_BACK: "The change pays for itself[ within {after:length}][: it costs about {change:dollars} once].",
     Code.HOST_REQUEST_UNUSED: (
         "The pod asks for host resources that it never used[: {resource:name}][, {resource_requested:name} "
         "asked][, {resource_used:name} used][. A request of {resource_fits:name} would let smaller classes fit]."

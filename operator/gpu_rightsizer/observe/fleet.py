@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.catalogue import Catalogue
     from gpu_rightsizer.domain.hardware import InstanceClass
-    from gpu_rightsizer.domain.workload import Mode, Objective, PlacementRules, PodShape, ScaleToZeroRules, WorkloadKey
+    from gpu_rightsizer.domain.workload import (
+        Advised,
+        Mode,
+        Objective,
+        PlacementRules,
+        PodShape,
+        ScaleToZeroRules,
+        WorkloadKey,
+    )
     from gpu_rightsizer.observe.inventory import Inventory
     from gpu_rightsizer.observe.manifests import Raw
 
@@ -36,7 +44,7 @@ _REVISION: Final = "deployment.kubernetes.io/revision"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One InferenceDeployment as plain values; `incidents` are those its status remembers."""
+    """One InferenceDeployment as plain values; `incidents` and `advised` are what its status remembers."""
 
     key: WorkloadKey
     target: TargetRef
@@ -46,6 +54,7 @@ class Request:
     scale_to_zero: ScaleToZeroRules
     overrides: Overrides = field(default_factory=Overrides)
     incidents: tuple[Incident, ...] = ()
+    advised: Advised | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,7 @@ class _Fleet:
             shared_device=self._shared(pods, spec, read),
             incidents=self._incidents(request, pods, read),
             since=self._not_after_now(self._since(key, target, pods)),
+            advised=request.advised,
         )
 
     def _claims(self, key: Key, target: Raw, spec: Raw) -> list[list[str]]:

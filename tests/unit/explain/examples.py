@@ -26,6 +26,7 @@ from tests.builders import (
     need,
     nothing_observed,
     observation,
+    options,
     prediction,
     too_slow,
     too_small,
@@ -114,7 +115,15 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
     Code.UNDER_SIZED: {"instance_class": "g6.xlarge"},
     Code.NOTHING_HOLDS: {"considered": 41},
     Code.PROVEN_IDLE: {"idle_for": timedelta(days=9), "idle_share": 0.97, "threshold": timedelta(minutes=50)},
-    Code.TUNE_REMOVES_RISK: {"arguments": "--max-num-seqs=64", "before": 0.08, "after": 0.004},
+    Code.TUNE_REMOVES_RISK: {
+        "arguments": "--max-num-seqs=64",
+        "own": "--max-num-seqs=256",
+        "before": 0.08,
+        "after": 0.004,
+        "ttft": 0.21,
+        "hardware": "g6e.xlarge",
+        "more": Decimal("1.0562"),
+    },
     Code.MEMORY_LEDGER: {
         "weights": gib(15),
         "kv": gib(11.2),
@@ -159,6 +168,14 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
         "break_even": 0.73,
         "added": 0.011,
         "host_time": WHEN,
+    },
+    Code.PAYS_BACK: {"after": timedelta(hours=3), "change": 26.3},
+    Code.HOLDS_BARELY: {"target": "g6e.xlarge"},
+    Code.PAYBACK_TOO_LONG: {
+        "change": 113.0,
+        "after": timedelta(days=19),
+        "lasts": timedelta(days=11.4),
+        "worth": 68.0,
     },
     Code.HOST_REQUEST_UNUSED: {
         "resource": "memory",
@@ -207,9 +224,10 @@ FINDINGS: Final[Mapping[Code, Finding]] = {code: found(code, **_FACTS.get(code, 
 TOLD: Final = {(DemandKind.TOKENS, Rhythm.STEADY): Recalibration(168.0, np.linspace(0.005, 1.0, 200))}
 
 
-def evaluated(there: World, needs: Need, *candidates: Candidate) -> Evaluation:
+def evaluated(there: World, needs: Need, *candidates: Candidate, tuned: Candidate | None = None) -> Evaluation:
     """What `evaluate` would give for candidates chosen by hand."""
-    return Evaluation(there, needs, candidates, decide(there.workload, needs, candidates, NOW))
+    offered = options(*candidates, tuned=tuned)
+    return Evaluation(there, needs, offered, decide(there.workload, needs, offered, NOW))
 
 
 def resize() -> Evaluation:
@@ -237,9 +255,9 @@ def park() -> Evaluation:
 
 
 def tune() -> Evaluation:
-    here = candidate("g6.xlarge", predicted=prediction(oom_probability=0.08))
-    limits = {"--max-num-seqs": "64"}
-    return evaluated(world(on="g6.xlarge"), need(), here, candidate("g6.xlarge", engine_args=limits))
+    here = candidate("g6.xlarge", predicted=prediction(oom_probability=0.3))
+    limits = candidate("g6.xlarge", predicted=prediction(oom_probability=0.08))
+    return evaluated(world(on="g6.xlarge"), need(), here, tuned=limits)
 
 
 def grow() -> Evaluation:

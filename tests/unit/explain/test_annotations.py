@@ -70,7 +70,7 @@ def test_the_line_of_the_api_page() -> None:
         ),
         (
             tune,
-            "g6.xlarge x1: tune --max-num-seqs=64, OOM risk 0.1% in 30d (now 8%, model-based)",
+            "g6.xlarge x1: tune --max-num-seqs=18, OOM risk 8% in 30d (now 30%, model-based)",
         ),
         (
             grow,

@@ -1,0 +1,45 @@
+"""What was recommended last is read off the status, while the status is about the spec as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gpu_rightsizer.controller.look import LISTS, Lists
+from gpu_rightsizer.controller.translate import asked
+from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.workload import Advised
+
+PLACE = {"instanceClass": "g6e.xlarge", "accelerators": 2, "replicas": 3, "tensorParallel": 2}
+RESIZE = {"id": "a", "action": "Resize", "confidence": "High", "target": PLACE}
+
+
+def remembered(status: dict[str, Any] | None) -> Advised | None:
+    meta = {"name": "llm", "namespace": "chat", "uid": "u", "generation": 4, "resourceVersion": "1"}
+    lists = Lists({name: [] for name in LISTS}, frozenset())
+    told = {} if status is None else {"status": status}
+    lists.objects["inference_deployments"] = [{"metadata": meta, "spec": {"targetRef": {"name": "llm"}}, **told}]
+    lists.objects["namespaces"] = [{"metadata": {"name": "chat", "labels": {}}}]
+    (only,) = asked(lists, [])
+    assert only.request is not None
+    return only.request.advised
+
+
+def test_a_place_is_remembered() -> None:
+    told = remembered({"observedGeneration": 4, "recommendation": RESIZE})
+
+    assert told == Advised(Action.RESIZE, "g6e.xlarge", 2, 3, 2)
+
+
+def test_so_is_that_nothing_was_to_be_done() -> None:
+    keep = {"id": "a", "action": "Keep", "confidence": "High"}
+
+    assert remembered({"observedGeneration": 4, "recommendation": keep}) == Advised(Action.KEEP)
+
+
+@pytest.mark.parametrize(
+    "status", [None, {}, {"observedGeneration": 4}, {"observedGeneration": 3, "recommendation": RESIZE}]
+)
+def test_nothing_stands_without_one_or_for_another_spec(status: dict[str, Any] | None) -> None:
+    assert remembered(status) is None
