@@ -14,6 +14,7 @@ from gpu_rightsizer.estimate.exceedance import interpolated
 from gpu_rightsizer.estimate.memory import device_total, pool_tokens
 from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
+from gpu_rightsizer.predict.occupancy import peak_growth
 from gpu_rightsizer.predict.precision import verdicts
 from gpu_rightsizer.predict.queue import STABLE, Flow, flow
 from gpu_rightsizer.predict.roofline import Z95, sigma
@@ -119,7 +120,7 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
     capacity: NDArray[np.float64],
     of_class: Mapping[str, float],
 ) -> Outlook:
-    peak, growth = _peaks(fleet), _growth(fleet, stream)
+    peak, growth = _peaks(fleet), _growth(fleet, asked, stream)
     reserved = _reserved(fleet)
     cap = _caps(fleet)
     demand = np.where(reserved, np.minimum(peak * growth, cap), peak)
@@ -211,8 +212,8 @@ def _caps(fleet: _Fleet) -> NDArray[np.float64]:
     return _column([np.inf if t is None or t.cap is None else t.cap for t in tails])
 
 
-def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
-    """How much larger the batch is there than here at the same load; never below 1, and by the replicas' share.
+def _growth(fleet: _Fleet, asked: Work, stream: Flow) -> NDArray[np.float64]:
+    """How much larger the peak is there than here at the same load; never below 1, and by the replicas' share.
 
     A slower class keeps requests longer, so that more of them hold KV at once. Where it cannot serve the load at all
     there is no such ratio: the present demand stands, and the class is overloaded.
@@ -222,8 +223,8 @@ def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
     share = _column([row.share for row in fleet.rows])
     known = (fleet.here >= 0)[:, None] & (present > 0) & np.isfinite(stream.batch)
     known = known & (stream.utilisation <= STABLE)
-    ratio = np.where(known, stream.batch / np.where(present > 0, present, 1.0), 1.0)
-    return np.asarray(np.maximum(ratio, 1.0) * share)
+    requests = _peaks(fleet) / asked.kv_per_request
+    return np.asarray(np.where(known, peak_growth(requests * share, present, stream.batch), 1.0) * share)
 
 
 def _exceedance(
