@@ -15,7 +15,7 @@ from gpu_rightsizer.estimate.memory import device_total, pool_tokens
 from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
 from gpu_rightsizer.predict.occupancy import peak_growth
-from gpu_rightsizer.predict.precision import verdicts
+from gpu_rightsizer.predict.precision import verdicts, with_cache
 from gpu_rightsizer.predict.queue import STABLE, Flow, flow
 from gpu_rightsizer.predict.roofline import Z95, sigma
 from gpu_rightsizer.predict.transfer import device_use, slowdown
@@ -139,7 +139,8 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
         available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),
         overload=np.fmax(by_load, sooner),  # of the memory, or of the load where it becomes unstable sooner
         tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
-        slo_miss=_slo_miss(fleet, stream, spread), precision=verdicts(asked, fleet.hardware),
+        slo_miss=_slo_miss(fleet, stream, spread),
+        precision=with_cache(verdicts(asked, fleet.hardware), asked, fleet.hardware, fleet.here),
         device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
         rate=asked.rate, longest=asked.longest, here=fleet.here, like=fleet.like,
     )  # fmt: skip
