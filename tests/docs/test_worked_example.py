@@ -81,7 +81,8 @@ def test_the_memory_of_the_example(on_l40s: Candidate) -> None:
     said(f"= {(there.memory_available or 0) / GIB:.2f} GiB can be used")
     said(f"= {int((there.kv_capacity_tokens or 0) // 100 * 100):,} tokens, more than the longest request")
     said(f"= {(there.memory_need or 0) / GIB:.1f} GiB of 39.7")
-    said(f"= {int((there.kv_demand_tokens or 0) // 100 * 100):,} tokens, 3.57 GiB")
+    tokens = there.kv_demand_tokens or 0.0
+    said(f"= {int(tokens // 100 * 100):,} tokens, {tokens * memory.kv_bytes_per_token / GIB:.2f} GiB")
 
 
 def test_the_speed_of_the_example(on_l40s: Candidate) -> None:

@@ -108,7 +108,7 @@ _REJECTION: Final = {
         "{kv_heads:count} KV heads]."
     ),
     Code.PRECISION_UNSUPPORTED: (
-        "The accelerator[ {accelerator:name}] has no arithmetic for these weights[: {dtype:name}]."
+        "The accelerator[ {accelerator:name}] has no arithmetic for this number format[: {dtype:name}]."
     ),
     Code.HOST_CPU_TOO_SMALL: (
         "The host has too little CPU[: {need:cores} requested][, {available:cores} allocatable][. At most "

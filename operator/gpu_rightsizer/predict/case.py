@@ -197,6 +197,7 @@ def columns(cases: Sequence[Case]) -> tuple[Work, Hardware]:
     arrays = {
         "weights": column([weight_bytes(c.model, c.settings) for c in cases]),
         "kv_per_token": column([c.model.kv_bytes_per_token * c.settings.kv_bytes / 2 for c in cases]),
+        "kv_element": column([s.kv_bytes for s in settings]),
         "kv_heads": column([m.kv_heads for m in models]),
         "kv_replicated": column([m.kv_replicated for m in models], np.bool_),
         "layers": column([m.layers for m in models]),

@@ -15,7 +15,7 @@ from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.options import mask
 from gpu_rightsizer.domain.readings import Missing
-from gpu_rightsizer.predict.precision import REFUSED, SLOWER
+from gpu_rightsizer.predict.precision import CACHE_REFUSED, REFUSED, SLOWER
 from gpu_rightsizer.predict.queue import STABLE
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def screened(outlook: Outlook, rows: Sequence[Row], worlds: Sequence[World], nee
     known = np.array([not isinstance(each.model, Missing) for each in about], dtype=bool)[:, None]
     tpot, ttft = (_column([getattr(each.objective, name) for each in about]) for name in ("tpot_p95", "ttft_p95"))
     out = (
-        (outlook.precision == REFUSED) & known,
+        (outlook.precision >= REFUSED) & known,
         outlook.need > outlook.available,
         _context_too_long(outlook) & (context == 0),
         _overloaded(outlook, about, [needs[row.world] for row in rows]),
@@ -178,7 +178,9 @@ class Judge:
         o, objective = self.outlook, world.workload.objective
         match code:
             case Code.PRECISION_UNSUPPORTED | Code.PRECISION_SLOWER:
-                return found(code, accelerator=self.shapes.known[at[1]].key, dtype=_dtype(world.workload))
+                cache = code is Code.PRECISION_UNSUPPORTED and o.precision[at] == CACHE_REFUSED
+                dtype = "fp8 KV cache" if cache else _dtype(world.workload)
+                return found(code, accelerator=self.shapes.known[at[1]].key, dtype=dtype)
             case Code.MEMORY_TOO_SMALL:
                 return found(code, need=float(o.need[at]), available=float(o.available[at]))
             case Code.CONTEXT_TOO_LONG:

@@ -14,7 +14,8 @@ from gpu_rightsizer.estimate.exceedance import interpolated
 from gpu_rightsizer.estimate.memory import device_total, pool_tokens
 from gpu_rightsizer.predict.hazard import configuration_oom
 from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, ledger, visible_memory
-from gpu_rightsizer.predict.precision import verdicts
+from gpu_rightsizer.predict.occupancy import peak_growth
+from gpu_rightsizer.predict.precision import verdicts, with_cache
 from gpu_rightsizer.predict.queue import STABLE, Flow, flow
 from gpu_rightsizer.predict.roofline import Z95, sigma
 from gpu_rightsizer.predict.transfer import device_use, slowdown
@@ -119,7 +120,7 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
     capacity: NDArray[np.float64],
     of_class: Mapping[str, float],
 ) -> Outlook:
-    peak, growth = _peaks(fleet), _growth(fleet, stream)
+    peak, growth = _peaks(fleet), _growth(fleet, asked, stream)
     reserved = _reserved(fleet)
     cap = _caps(fleet)
     demand = np.where(reserved, np.minimum(peak * growth, cap), peak)
@@ -138,7 +139,8 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
         available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),
         overload=np.fmax(by_load, sooner),  # of the memory, or of the load where it becomes unstable sooner
         tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
-        slo_miss=_slo_miss(fleet, stream, spread), precision=verdicts(asked, fleet.hardware),
+        slo_miss=_slo_miss(fleet, stream, spread),
+        precision=with_cache(verdicts(asked, fleet.hardware), asked, fleet.hardware, fleet.here),
         device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
         rate=asked.rate, longest=asked.longest, here=fleet.here, like=fleet.like,
     )  # fmt: skip
@@ -211,8 +213,8 @@ def _caps(fleet: _Fleet) -> NDArray[np.float64]:
     return _column([np.inf if t is None or t.cap is None else t.cap for t in tails])
 
 
-def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
-    """How much larger the batch is there than here at the same load; never below 1, and by the replicas' share.
+def _growth(fleet: _Fleet, asked: Work, stream: Flow) -> NDArray[np.float64]:
+    """How much larger the peak is there than here at the same load; never below 1, and by the replicas' share.
 
     A slower class keeps requests longer, so that more of them hold KV at once. Where it cannot serve the load at all
     there is no such ratio: the present demand stands, and the class is overloaded.
@@ -222,8 +224,8 @@ def _growth(fleet: _Fleet, stream: Flow) -> NDArray[np.float64]:
     share = _column([row.share for row in fleet.rows])
     known = (fleet.here >= 0)[:, None] & (present > 0) & np.isfinite(stream.batch)
     known = known & (stream.utilisation <= STABLE)
-    ratio = np.where(known, stream.batch / np.where(present > 0, present, 1.0), 1.0)
-    return np.asarray(np.maximum(ratio, 1.0) * share)
+    requests = _peaks(fleet) / asked.kv_per_request
+    return np.asarray(np.where(known, peak_growth(requests * share, present, stream.batch), 1.0) * share)
 
 
 def _exceedance(

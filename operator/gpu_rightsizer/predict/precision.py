@@ -1,4 +1,4 @@
-"""Which weights an accelerator can compute with: natively, by unpacking them (slower), or not at all."""
+"""Which weights and KV caches an accelerator can compute with: natively, by unpacking (slower), or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.predict.shapes import Hardware
     from gpu_rightsizer.predict.work import Work
 
-NATIVE, SLOWER, REFUSED = 0, 1, 2
+NATIVE, SLOWER, REFUSED, CACHE_REFUSED = range(4)
 
 # Least compute capability (times ten) that runs the type at all in vLLM (docs/features/quantization, hardware table):
 # bf16 needs Ampere; fp8 and fp4 are unpacked by Marlin kernels from Ampere on; int8 and AWQ need Turing.
@@ -44,6 +44,19 @@ def verdicts(work: Work, hardware: Hardware) -> NDArray[np.int64]:
     unpacked = capability < _NATIVE_BY_CODE[work.dtype]
     unpacks = (work.engine == VLLM_LIKE) | (work.engine == ANY_ENGINE)
     return np.where(refused | (unpacked & ~unpacks), REFUSED, np.where(unpacked, SLOWER, NATIVE))
+
+
+def with_cache(weights: NDArray[np.int64], work: Work, hardware: Hardware, here: NDArray[np.intp]) -> NDArray[np.int64]:
+    """The verdicts on weights, and CACHE_REFUSED where the KV cache has a byte an element and the device no fp8.
+
+    vLLM's Triton kernels do not compile it below 8.9 (vllm-project/vllm#26431, #35720); FlashInfer, where it is
+    installed, does. What runs on such a device now has shown that it can.
+    """
+    at = np.maximum(here, 0)
+    capability = np.broadcast_to(hardware.capability, weights.shape)
+    now = np.where(here >= 0, capability[np.arange(len(at)), at], np.nan)[:, None]
+    without = (capability < _NATIVE[WeightDtype.FP8]) & ~(now < _NATIVE[WeightDtype.FP8])
+    return np.where((work.kv_element < 2.0) & without & (weights != REFUSED), CACHE_REFUSED, weights)
 
 
 def flops(work: Work, hardware: Hardware) -> NDArray[np.float64]:

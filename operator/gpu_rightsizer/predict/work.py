@@ -45,6 +45,7 @@ class Work:
 
     weights: NDArray[np.float64]
     kv_per_token: NDArray[np.float64]
+    kv_element: NDArray[np.float64]
     kv_heads: NDArray[np.float64]
     kv_replicated: NDArray[np.bool_]
     layers: NDArray[np.float64]
@@ -158,6 +159,7 @@ def _settings(world: World) -> dict[str, float]:
     longest = settings.max_model_len or (np.nan if isinstance(model, Missing) else model.max_context)
     return {
         "engine": ANY_ENGINE if isinstance(engine, Missing) else engine_code(engine),
+        "kv_element": settings.kv_bytes,
         "pipeline": settings.pipeline_parallel, "utilization": settings.gpu_memory_utilization,
         "batched_tokens": _told(settings, "max_num_batched_tokens"), "sequences": _told(settings, "max_num_seqs"),
         "eager": settings.enforce_eager, "longest": longest,

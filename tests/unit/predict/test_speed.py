@@ -13,6 +13,7 @@ from gpu_rightsizer.domain.engines import EngineSettings, EngineType
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.readings import Signal
+from gpu_rightsizer.explain.words import say
 from gpu_rightsizer.predict.case import Case, columns, mean_tpot
 from gpu_rightsizer.predict.queue import _waits, flow
 from gpu_rightsizer.predict.roofline import decode_step, prefill
@@ -184,3 +185,17 @@ def test_tensorrt_does_not_unpack_what_the_device_cannot_compute() -> None:
     world = make.world(engine=EngineType.TENSORRT_LLM, engine_settings=make.settings(weight_dtype=WeightDtype.FP8))
 
     assert Code.PRECISION_UNSUPPORTED in codes(found(world, "g5.xlarge"))
+
+
+@pytest.mark.parametrize(
+    ("now", "there", "refused"),
+    [("p5.4xlarge", "g5.xlarge", True), ("p5.4xlarge", "g6e.xlarge", False), ("g5.xlarge", "p4d.24xlarge", False)],
+)
+def test_a_byte_wide_cache_needs_fp8_there_unless_it_runs_without_now(now: str, there: str, refused: bool) -> None:
+    present = next(each for each in make.LADDER if each.name == now)
+    world = make.world(placement=present, engine_settings=make.settings(kv_bytes=1.0))
+    candidate = found(world, there)
+
+    assert (Code.PRECISION_UNSUPPORTED in codes(candidate)) is refused
+    if refused:
+        assert say(candidate.failures[0]).endswith("has no arithmetic for this number format: fp8 KV cache.")
