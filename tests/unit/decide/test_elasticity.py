@@ -11,6 +11,7 @@ import pytest
 
 from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code
+from gpu_rightsizer.domain.hardware import Commitment
 from gpu_rightsizer.domain.readings import MissingReason, Signal
 from gpu_rightsizer.domain.workload import NodeShare, PlacementRules
 from gpu_rightsizer.evaluate import evaluate
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 HPA = "HorizontalPodAutoscaler/chat"
 L40S = make.L40S.memory * 0.98
-DAY = make.diurnal(1.0, 14, low=0.05, noise=0.03)
+DAY = make.series(np.where(np.arange(14 * 24) % 24 < 4, 1.0, 0.08))  # from noon to four, UTC
 
 
 def times(by: float) -> BlockSeries:
@@ -34,7 +35,7 @@ def times(by: float) -> BlockSeries:
 
 
 def seen(requests_per_second: float, *, replicas: bool = True, **changes: Any) -> Observation:
-    """Traffic of one replica that swings widely over the day, on an L40S; four replicas serve the peak of all."""
+    """Traffic of the busiest of four replicas on an L40S: four busy hours a day, little in the others."""
     plain = make.observation(
         device_bytes=L40S, pool=make.pool_tokens(BY_NAME["g6e.xlarge"]), tpot_seconds=0.025,
         kv_demand=times(requests_per_second * 4000), running=times(requests_per_second * 4),
@@ -82,16 +83,16 @@ def test_it_is_told_in_words() -> None:
 
     holds, setting, owner = (say(one) for one in found.decision.reasons[:3])
     assert holds == (
-        "As many replicas as demand asks would hold: 1 to 3 on g6e.xlarge, $4.65/h on average instead of $7.44/h. Too "
-        "few for at most 42 minutes a week, by a replay of its peaks with 6m until a new one serves."
+        "As many replicas as demand asks would hold: 1 to 12 on g6e.xlarge, $4.65/h on average instead of $7.44/h. Too "
+        "few for at most 0 minutes a week, by a replay of its peaks with 6m until a new one serves."
     )
     assert setting == (
-        "The autoscaler should aim at 35% of the KV cache in use, and let replicas go slowly: none within 1h after it "
-        "was wanted, then at most one in 30m. Its least number, for each six hours from 00:00 UTC, set 6m ahead: 1, 2, "
-        "3, 3 on working days, 1, 2, 3, 3 on weekends."
+        "The autoscaler should aim at 20% of the KV cache in use, and let replicas go slowly: none within 1h after it "
+        "was wanted, then at most one in 30m. Its least number, for each six hours from 00:00 UTC, set 6m ahead: 1, 1, "
+        "3, 1 on working days, 1, 1, 3, 1 on weekends."
     )
     assert owner == "An autoscaler owns the replicas: HorizontalPodAutoscaler/chat. Set its bounds instead."
-    assert advice(found)["elastic"]["windows"][1] == {"days": "Working", "from": "06:00", "minReplicas": 2}
+    assert advice(found)["elastic"]["windows"][2] == {"days": "Working", "from": "12:00", "minReplicas": 3}
 
 
 def test_the_number_that_runs_now_changes_nothing() -> None:
@@ -180,3 +181,22 @@ def test_an_even_demand_has_nothing_to_gain() -> None:
 
     assert found.decision.elastic is None
     assert not said(found, Code.ELASTIC_HOLDS, Code.AUTOSCALER_NEEDED)
+
+
+def test_bounds_claim_of_a_pool_what_holds_the_peak() -> None:
+    """Not what is allowed: that is seldom used."""
+    like = BY_NAME["g6e.xlarge"]
+    here = replace(
+        make.instance("own", like.accelerator, 1, "1.00", commitment=Commitment.OWNED, nodes=7), held=4, name="own"
+    )
+    nodes = tuple(NodeShare(f"node-{i}", "own", 1, 1, 0) for i in range(4))
+    scaled = make.world(seen(14.0), on=here, replicas=4, nodes=nodes, replicas_owner=HPA)
+    others = [make.world(name=f"other-{i}") for i in range(5)]
+
+    found = evaluate([scaled, *others], [*LADDER, here], NOW)
+
+    bounds = found[0].decision.elastic
+    assert bounds is not None
+    assert bounds.most > bounds.at.configuration.replicas
+    named = [each.decision.target.configuration.instance.name for each in found[1:] if each.decision.target]
+    assert named.count("own") == 7 - bounds.at.configuration.replicas
