@@ -135,7 +135,9 @@ def _seen(world: World, need: Need) -> _Seen | None:
     highest = series.peak()
     values = np.minimum(series.values * max(1.0, peak / highest if highest > 0 else 1.0), peak) * count
     demand = Demand(series.start + first * series.block, series.block // 60, values[first:])
-    return _Seen(demand, _at_peak(observation, series, count), float(np.nanmean(count[first:])), peak)
+    # Who came or went within a block counts in it for the demand, but was not paid for all of it.
+    paid = np.fmin(count[first:-1], count[first + 1 :])
+    return _Seen(demand, _at_peak(observation, series, count), float(np.nanmean(paid)), peak)
 
 
 def _replicas(workload: Workload, observation: Observation, like: BlockSeries) -> NDArray[np.float64] | None:

@@ -12,7 +12,7 @@ import pytest
 from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.hardware import Commitment
-from gpu_rightsizer.domain.readings import MissingReason, Signal
+from gpu_rightsizer.domain.readings import BlockSeries, MissingReason, Signal
 from gpu_rightsizer.domain.workload import NodeShare, PlacementRules
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.status import status
@@ -22,7 +22,6 @@ from tests.builders import BY_NAME, LADDER, NOW
 
 if TYPE_CHECKING:
     from gpu_rightsizer.domain.observation import Observation
-    from gpu_rightsizer.domain.readings import BlockSeries
     from gpu_rightsizer.domain.world import Evaluation, World
 
 HPA = "HorizontalPodAutoscaler/chat"
@@ -145,6 +144,21 @@ def test_where_nobody_scales_the_number_stays_and_the_saving_is_told() -> None:
         "Something has to set the number of replicas: a HorizontalPodAutoscaler or KEDA, by the share of the KV cache "
         "in use."
     )
+
+
+def test_a_rollout_is_not_taken_for_twice_the_cost() -> None:
+    """Old and new pods of one hour were not both paid for all of it."""
+    plain = seen(14.0)
+    counted = plain.replicas
+    assert isinstance(counted, BlockSeries)
+    twice = np.where(np.arange(len(counted.values)) % 24 == 20, 8.0, counted.values)
+
+    calm, rolled = (
+        decided(standing(replace(plain, replicas=replace(counted, values=values)), replicas_owner=HPA))
+        for values in (counted.values, twice)
+    )
+
+    assert rolled.decision.cost.current_hourly == calm.decision.cost.current_hourly
 
 
 def test_never_fewer_than_the_rules_allow() -> None:
