@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.observation import Observation
 
 HISTORIES = (
-    "kv_demand", "running", "waiting", "prompt_rate", "generation_rate", "requests", "ttft", "tpot", "preemptions",
+    "kv_demand", "running", "waiting", "prompt_rate", "generation_rate", "requests", "replicas", "ttft", "tpot",
+    "preemptions",
     "fb_used", "gpu_activity", "dram_activity", "host_memory", "host_cpu",
 )  # fmt: skip
 READINGS = ("kv_pool", "fb_total", "prompt_tokens", "output_tokens")

@@ -79,7 +79,9 @@ class Elastic(Wire):
         CountOut | None, Field(description="Accelerators that one copy of the model is split over.")
     ] = None
     min_replicas: Annotated[CountOut, Field(description="The least number at any time.")]
-    max_replicas: Annotated[CountOut, Field(description="The largest number: as many as hold the peak and its tail.")]
+    max_replicas: Annotated[
+        CountOut, Field(description="The largest number: four times what holds the peak, or the rules' bound.")
+    ]
     windows: Annotated[
         tuple[ReplicaWindow, ...],
         Field(

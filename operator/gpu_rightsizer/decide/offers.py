@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from gpu_rightsizer.decide.rulings import judged
-from gpu_rightsizer.decide.scaling import HOLD, STEP, Demand, Limits, Plan, Size, plan, usual
+from gpu_rightsizer.decide.scaling import HOLD, ROOM, STEP, Demand, Limits, Plan, Size, plan, usual
 from gpu_rightsizer.decide.situation import Situation, situation
 from gpu_rightsizer.domain.decision import Candidate, Elastic
 from gpu_rightsizer.domain.finding import Code
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.need import Need
     from gpu_rightsizer.domain.observation import Observation
-    from gpu_rightsizer.domain.workload import Workload
+    from gpu_rightsizer.domain.workload import PlacementRules, Workload
 
 DETECTION: Final = timedelta(minutes=1)  # a scrape of 30 s, an autoscaler's turn of 15 s, and the scheduler
 LEAST_DAYS: Final = 7  # of which half are judged
@@ -135,7 +135,9 @@ def _seen(world: World, need: Need) -> _Seen | None:
     highest = series.peak()
     values = np.minimum(series.values * max(1.0, peak / highest if highest > 0 else 1.0), peak) * count
     demand = Demand(series.start + first * series.block, series.block // 60, values[first:])
-    return _Seen(demand, _at_peak(observation, series, count), float(np.nanmean(count[first:])), peak)
+    # Who came or went within a block counts in it for the demand, but was not paid for all of it.
+    paid = np.fmin(count[first:-1], count[first + 1 :])
+    return _Seen(demand, _at_peak(observation, series, count), float(np.nanmean(paid)), peak)
 
 
 def _replicas(workload: Workload, observation: Observation, like: BlockSeries) -> NDArray[np.float64] | None:
@@ -174,7 +176,7 @@ def _offers(here: Situation, workload: Workload, seen: _Seen) -> Offers | None:
         return None
     usually, limits, found = usual(seen.demand), _limits(workload), []
     for place in _promising(here, seen):
-        candidate, size = _size(here, place, seen, limits.least)
+        candidate, size = _size(here, place, seen, workload.rules)
         found.append(_elastic(candidate, size, plan(seen.demand, usually, size, limits), limits))
     found.sort(key=lambda each: (each.hourly, each.at.configuration.instance.name, each.most))
     cost = here.current.hourly * _quarters(seen.mean) / max(workload.replicas, 1)
@@ -219,16 +221,17 @@ def _columns(places: Places) -> _Columns:
     )
 
 
-def _size(here: Situation, place: int, seen: _Seen, least: int) -> tuple[Candidate, Size]:
-    """With whole nodes for any number of replicas."""
+def _size(here: Situation, place: int, seen: _Seen, rules: PlacementRules) -> tuple[Candidate, Size]:
+    """With whole nodes for any number of replicas; the candidate has as many as hold the peak."""
     candidate, columns = here.candidate(place), _columns(here.options.places)
-    enough, price = candidate.configuration.replicas, candidate.hourly or Decimal(0)
-    node = columns.single[place] or price / enough
-    nodes = max(1, round(price / node)) if node else 1
-    room, most = -(-enough // nodes), max(enough, least)
+    holding, price = candidate.configuration.replicas, candidate.hourly or Decimal(0)
+    node = columns.single[place] or price / holding
+    room = -(-holding // max(1, round(price / node) if node else 1))
+    enough = max(holding, rules.min_replicas or 1)
+    most = max(enough, min(ROOM * enough, rules.max_replicas or ROOM * enough))
     hourly = np.array([-(-count // room) * float(node) for count in range(most + 1)])
-    placed = replace(candidate, configuration=replace(candidate.configuration, replicas=most))
-    return placed, Size(seen.peak * seen.replicas / enough, hourly)
+    placed = replace(candidate, configuration=replace(candidate.configuration, replicas=enough))
+    return placed, Size(seen.peak * seen.replicas / holding, hourly)
 
 
 def _limits(workload: Workload) -> Limits:
@@ -238,17 +241,18 @@ def _limits(workload: Workload) -> Limits:
 
 
 def _elastic(candidate: Candidate, size: Size, found: Plan | None, limits: Limits) -> Elastic:
-    """As planned; where no plan keeps within the objective, or its usage is too small to follow, always all."""
-    what = candidate.prediction
+    """As planned; where no plan keeps within the objective and costs less, as many as hold the peak, always."""
+    what, enough, most = candidate.prediction, candidate.configuration.replicas, size.most
     full = (what.kv_demand_tokens or 0.0) / what.kv_capacity_tokens if what.kv_capacity_tokens else 0.0
-    if found is None or found.usage * full < _USAGE_STEP:
-        found = Plan(1.0, (size.most,), float(size.hourly[-1]), 0.0)
+    fixed = float(size.hourly[enough])
+    if found is None or found.hourly >= fixed or found.usage * full < _USAGE_STEP:
+        found, most = Plan(1.0, (enough,), fixed, 0.0), enough
     one = Decimal(repr(float(size.hourly[1])))
     hourly = one * _quarters(found.hourly / float(one)) if one else one
     return Elastic(
         at=replace(candidate, hourly=hourly),
         least=found.least,
-        most=size.most,
+        most=most,
         kv_usage=math.floor(found.usage * full / _USAGE_STEP + 1e-9) * _USAGE_STEP,
         hold=timedelta(minutes=HOLD),
         step=timedelta(minutes=STEP),

@@ -29,7 +29,8 @@ WINDOW_HOURS: Final = 6
 WINDOWS: Final = 2 * 24 // WINDOW_HOURS  # four of a working day, then four of a weekend's
 _WEEK: Final = 7 * 1440
 _DAY: Final = 1440
-_USAGES: Final = (0.8, 0.65, 0.5, 0.35)
+ROOM: Final = 4  # replicas allowed, in times of those that hold the peak: they cost nothing until they are needed
+_USAGES: Final = (0.5, 0.35, 0.25)  # with the room chosen on ServeGen's days 1 to 4, judged on 5 to 7
 _LEVELS: Final = (0.8, 0.95, 1.0)  # quantiles of a window's peaks that its least number holds; the first try: one
 _EPOCH_DAY_OF_WEEK: Final = 3  # 1970-01-01 was a Thursday
 _NOTHING: Final = 1e-9
@@ -63,7 +64,7 @@ class Size:
 
     @property
     def most(self) -> int:
-        """As many as hold the peak."""
+        """As many as are allowed; they hold at least the peak."""
         return len(self.hourly) - 1
 
 
@@ -112,8 +113,6 @@ def usual(demand: Demand) -> Usual:
 
 def plan(demand: Demand, usually: Usual, size: Size, limits: Limits) -> Plan | None:
     """The cheapest that keeps within the limits; None where none does."""
-    if size.most <= limits.least:
-        return Plan(_USAGES[0], (limits.least,), float(size.hourly[-1]), 0.0)
     wanted = _wanted(demand, size)
     late, there = _surely_there(wanted, demand.minutes, limits.lead)
     best: Plan | None = None

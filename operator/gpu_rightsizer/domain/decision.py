@@ -145,7 +145,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Elastic:
-    """Bounds and target for an autoscaler: as many replicas as demand asks, of `at`, which holds the peak with `most`.
+    """Bounds and target for an autoscaler: as many replicas as demand asks, of `at`, whose number holds the peak.
 
     `least` is one number, or one for each window: four of six hours of a working day (UTC), then of a weekend's.
     `kv_usage` is the share of the KV cache in use to aim at, `hold` how long none is let go after it was last wanted,

@@ -11,7 +11,8 @@ import pytest
 
 from gpu_rightsizer.domain.decision import Action
 from gpu_rightsizer.domain.finding import Code
-from gpu_rightsizer.domain.readings import MissingReason, Signal
+from gpu_rightsizer.domain.hardware import Commitment
+from gpu_rightsizer.domain.readings import BlockSeries, MissingReason, Signal
 from gpu_rightsizer.domain.workload import NodeShare, PlacementRules
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.status import status
@@ -21,12 +22,11 @@ from tests.builders import BY_NAME, LADDER, NOW
 
 if TYPE_CHECKING:
     from gpu_rightsizer.domain.observation import Observation
-    from gpu_rightsizer.domain.readings import BlockSeries
     from gpu_rightsizer.domain.world import Evaluation, World
 
 HPA = "HorizontalPodAutoscaler/chat"
 L40S = make.L40S.memory * 0.98
-DAY = make.diurnal(1.0, 14, low=0.05, noise=0.03)
+DAY = make.series(np.where(np.arange(14 * 24) % 24 < 4, 1.0, 0.08))  # from noon to four, UTC
 
 
 def times(by: float) -> BlockSeries:
@@ -34,7 +34,7 @@ def times(by: float) -> BlockSeries:
 
 
 def seen(requests_per_second: float, *, replicas: bool = True, **changes: Any) -> Observation:
-    """Traffic of one replica that swings widely over the day, on an L40S; four replicas serve the peak of all."""
+    """Traffic of the busiest of four replicas on an L40S: four busy hours a day, little in the others."""
     plain = make.observation(
         device_bytes=L40S, pool=make.pool_tokens(BY_NAME["g6e.xlarge"]), tpot_seconds=0.025,
         kv_demand=times(requests_per_second * 4000), running=times(requests_per_second * 4),
@@ -82,16 +82,16 @@ def test_it_is_told_in_words() -> None:
 
     holds, setting, owner = (say(one) for one in found.decision.reasons[:3])
     assert holds == (
-        "As many replicas as demand asks would hold: 1 to 3 on g6e.xlarge, $4.65/h on average instead of $7.44/h. Too "
-        "few for at most 42 minutes a week, by a replay of its peaks with 6m until a new one serves."
+        "As many replicas as demand asks would hold: 1 to 12 on g6e.xlarge, $4.65/h on average instead of $7.44/h. Too "
+        "few for at most 0 minutes a week, by a replay of its peaks with 6m until a new one serves."
     )
     assert setting == (
-        "The autoscaler should aim at 35% of the KV cache in use, and let replicas go slowly: none within 1h after it "
-        "was wanted, then at most one in 30m. Its least number, for each six hours from 00:00 UTC, set 6m ahead: 1, 2, "
-        "3, 3 on working days, 1, 2, 3, 3 on weekends."
+        "The autoscaler should aim at 20% of the KV cache in use, and let replicas go slowly: none within 1h after it "
+        "was wanted, then at most one in 30m. Its least number, for each six hours from 00:00 UTC, set 6m ahead: 1, 1, "
+        "3, 1 on working days, 1, 1, 3, 1 on weekends."
     )
     assert owner == "An autoscaler owns the replicas: HorizontalPodAutoscaler/chat. Set its bounds instead."
-    assert advice(found)["elastic"]["windows"][1] == {"days": "Working", "from": "06:00", "minReplicas": 2}
+    assert advice(found)["elastic"]["windows"][2] == {"days": "Working", "from": "12:00", "minReplicas": 3}
 
 
 def test_the_number_that_runs_now_changes_nothing() -> None:
@@ -146,6 +146,21 @@ def test_where_nobody_scales_the_number_stays_and_the_saving_is_told() -> None:
     )
 
 
+def test_a_rollout_is_not_taken_for_twice_the_cost() -> None:
+    """Old and new pods of one hour were not both paid for all of it."""
+    plain = seen(14.0)
+    counted = plain.replicas
+    assert isinstance(counted, BlockSeries)
+    twice = np.where(np.arange(len(counted.values)) % 24 == 20, 8.0, counted.values)
+
+    calm, rolled = (
+        decided(standing(replace(plain, replicas=replace(counted, values=values)), replicas_owner=HPA))
+        for values in (counted.values, twice)
+    )
+
+    assert rolled.decision.cost.current_hourly == calm.decision.cost.current_hourly
+
+
 def test_never_fewer_than_the_rules_allow() -> None:
     found = decided(standing(seen(14.0), replicas_owner=HPA, rules=PlacementRules(min_replicas=3, max_replicas=8)))
 
@@ -180,3 +195,22 @@ def test_an_even_demand_has_nothing_to_gain() -> None:
 
     assert found.decision.elastic is None
     assert not said(found, Code.ELASTIC_HOLDS, Code.AUTOSCALER_NEEDED)
+
+
+def test_bounds_claim_of_a_pool_what_holds_the_peak() -> None:
+    """Not what is allowed: that is seldom used."""
+    like = BY_NAME["g6e.xlarge"]
+    here = replace(
+        make.instance("own", like.accelerator, 1, "1.00", commitment=Commitment.OWNED, nodes=7), held=4, name="own"
+    )
+    nodes = tuple(NodeShare(f"node-{i}", "own", 1, 1, 0) for i in range(4))
+    scaled = make.world(seen(14.0), on=here, replicas=4, nodes=nodes, replicas_owner=HPA)
+    others = [make.world(name=f"other-{i}") for i in range(5)]
+
+    found = evaluate([scaled, *others], [*LADDER, here], NOW)
+
+    bounds = found[0].decision.elastic
+    assert bounds is not None
+    assert bounds.most > bounds.at.configuration.replicas
+    named = [each.decision.target.configuration.instance.name for each in found[1:] if each.decision.target]
+    assert named.count("own") == 7 - bounds.at.configuration.replicas

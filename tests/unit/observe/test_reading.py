@@ -83,6 +83,20 @@ def test_the_busiest_replica_counts() -> None:
     assert ago(observation.kv_demand, 5) == 0.6 * POOL
 
 
+def test_replicas_are_those_that_served_in_each_block() -> None:
+    for_a_day = Engine(SECOND, span=Span(since=30, until=6))
+
+    observation = seen(store(Engine(FIRST), for_a_day), workload(FIRST, SECOND))
+
+    assert [ago(observation.replicas, hours) for hours in (40, 20, 2)] == [1, 2, 1]
+
+
+def test_without_an_engine_the_number_of_the_past_is_unknown() -> None:
+    observation = seen(store(Device()))
+
+    assert observation.replicas == Missing(Signal.REPLICAS, MissingReason.NO_SERIES)
+
+
 def test_a_peak_of_a_minute_stands_in_its_block_alone() -> None:
     observation = seen(store(Engine(kv=at_hour(5.0, 0.9, 0.1))))
 
