@@ -27,8 +27,8 @@ from gpu_rightsizer.backtest.replay import (
     elastic_outcome,
     replay,
     scaled,
-    windows,
 )
+from gpu_rightsizer.backtest.window import windows
 from gpu_rightsizer.decide.elastic import Rules
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def tuning(busy: Fleet, overhead: float) -> tuple[str, Mapping[str, object]]:
     """Days 1 to 4 seen, 5 to 7 judged: every setting of the grid; the later week is not touched."""
     week = busy.demand
     first = Demand(week.names, week.start, week.peaks[:, :FIT_MINUTES], week.unknown[:, :FIT_MINUTES])
-    (window,), _ = windows(first, ladders(overhead), Settings(_TUNE_FIT, _TUNE_JUDGE))
+    (window,), _ = windows(first, ladders(overhead), _TUNE_FIT, _TUNE_JUDGE)
     reference = window.ladder.static_price(2 * window.history.max(axis=1))
     knows = scaled(window, Rules().lead, partial(clairvoyant_orders, lead=Rules().lead)).hourly
     lines, figures = [], {}

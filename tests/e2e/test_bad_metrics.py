@@ -16,7 +16,7 @@ import pytest
 from gpu_rightsizer.adapters.prometheus import PrometheusMetrics
 from gpu_rightsizer.adapters.prometheus_session import PrometheusSettings
 from gpu_rightsizer.controller.sight import Sight
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.readings import BlockSeries
 from gpu_rightsizer.domain.world import Evaluation

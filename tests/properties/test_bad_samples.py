@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.world import Evaluation, World
 from gpu_rightsizer.evaluate import evaluate
 from testbed.remote_write import STALE

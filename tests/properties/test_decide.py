@@ -16,7 +16,8 @@ from gpu_rightsizer.decide.idle import parks_after
 from gpu_rightsizer.decide.money import LEAST_HOURLY, LEAST_SHARE, attributed_hourly, potential_hourly
 from gpu_rightsizer.decide.situation import has_less_memory, is_smaller_or_slower
 from gpu_rightsizer.decide.verdict import OUTGROWN
-from gpu_rightsizer.domain.decision import Action, Candidate, Decision
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate, Decision
 from gpu_rightsizer.domain.finding import Code, Finding
 from gpu_rightsizer.domain.need import Idleness, IdleState, Need
 from gpu_rightsizer.domain.readings import Signal

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gpu_rightsizer.api.status import InferenceDeploymentStatus
 from gpu_rightsizer.decide import decide
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Finding
 from gpu_rightsizer.domain.readings import BlockSeries, Measured
 from gpu_rightsizer.domain.world import Evaluation

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import Bytes

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gpu_rightsizer.decide.counterfactual import MOST, counterfactuals
-from gpu_rightsizer.domain.decision import Action, Candidate, Counterfactual, Lever
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate, Counterfactual, Lever
 from gpu_rightsizer.domain.options import Options
 from gpu_rightsizer.domain.units import Millicores
 from gpu_rightsizer.domain.world import Evaluation, World

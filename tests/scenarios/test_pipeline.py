@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Finding
 from gpu_rightsizer.domain.world import Evaluation, World
 from gpu_rightsizer.evaluate import evaluate

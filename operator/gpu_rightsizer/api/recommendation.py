@@ -16,7 +16,8 @@ from gpu_rightsizer.api.scalars import (
     UsdOut,
 )
 from gpu_rightsizer.api.wire import Text, Wire, list_atomic
-from gpu_rightsizer.domain.decision import Action, Binding, Certainty, Lever, Realisation
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Binding, Certainty, Lever, Realisation
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.need import RiskState, Tier
 

@@ -18,7 +18,7 @@ from gpu_rightsizer.backtest.classes import tokens_of
 from gpu_rightsizer.backtest.demand import Service
 from gpu_rightsizer.backtest.trace import Requests
 from gpu_rightsizer.catalogue.loading import load
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.engines import EngineSettings, EngineType
 from gpu_rightsizer.domain.observation import Attribution, Observation
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, MissingReason, Signal
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gpu_rightsizer.backtest.replay import Window
     from gpu_rightsizer.backtest.trace import Traffic
+    from gpu_rightsizer.backtest.window import Window
     from gpu_rightsizer.domain.decision import Candidate
     from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.models import ModelArchitecture

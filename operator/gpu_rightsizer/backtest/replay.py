@@ -12,7 +12,7 @@ import numpy as np
 from gpu_rightsizer.backtest import baselines, ours
 from gpu_rightsizer.backtest.judge import Outcome, judge_orders, judge_static
 from gpu_rightsizer.backtest.recommended import Runs, recommended
-from gpu_rightsizer.backtest.trace import InvalidTrace
+from gpu_rightsizer.backtest.window import Window, windows
 from gpu_rightsizer.decide import elastic
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gpu_rightsizer.backtest.demand import Demand, Traced
+    from gpu_rightsizer.backtest.demand import Demand
     from gpu_rightsizer.backtest.ladder import Ladder
 
 OURS: Final = "gpu-rightsizer"
@@ -50,25 +50,6 @@ class Current:
     tokens: float
     hourly: float
     runs: Runs | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Window:
-    """What is known at an origin, and what then came. `demand` runs on into the future: policies look back only."""
-
-    start: int
-    history: NDArray[np.float64]
-    history_unknown: NDArray[np.bool_]
-    demand: NDArray[np.float64]
-    unknown: NDArray[np.bool_]
-    ladder: Ladder
-    names: tuple[str, ...] = ()
-    traced: Traced | None = None  # of the history
-
-    @property
-    def future(self) -> NDArray[np.float64]:
-        """The minutes judged."""
-        return self.demand[:, self.history.shape[1] :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +86,7 @@ def replay(
 
     `current` is what every deployment runs on now; with it stands what the product recommends to move to.
     """
-    found, skipped = windows(demand, ladder_for, settings)
+    found, skipped = windows(demand, ladder_for, settings.fit, settings.judge)
     parts: list[list[Verdict]] = []
     curves: list[dict[str, list[Verdict]]] = []
     judged = ours.Judged([], [])
@@ -120,41 +101,6 @@ def replay(
     lines = {name: _curve([each[name] for each in curves]) for name in (curves[0] if curves else ())}
     prices = {v.name: v.outcome.hourly for v in verdicts}
     return Replay(verdicts, lines, prices["2 x peak"], prices["clairvoyant dynamic"], skipped, len(found), recalibrated)
-
-
-def windows(
-    demand: Demand, ladder_for: Callable[[NDArray[np.float64]], Ladder], settings: Settings
-) -> tuple[list[Window], int]:
-    """One for every origin, and how many deployments were left out for want of a request in the history."""
-    minutes = demand.peaks.shape[1]
-    if minutes < settings.fit + settings.judge:
-        raise InvalidTrace(
-            f"the trace spans {_span(minutes)}, and {_span(settings.fit)} of history with {_span(settings.judge)} to "
-            "judge were asked for: give shorter --fit and --judge, or a longer trace"
-        )
-    found, skipped = [], 0
-    for origin in range(settings.fit, minutes - settings.judge + 1, settings.judge):
-        begin, end = origin - settings.fit, origin + settings.judge
-        busy = np.flatnonzero(demand.peaks[:, begin:origin].max(axis=1) > 0)
-        skipped += len(demand.peaks) - busy.size
-        if busy.size == 0:
-            continue
-        peaks, unknown = demand.peaks[busy, begin:end], demand.unknown[busy, begin:end]
-        history = peaks[:, : settings.fit]
-        start = demand.start + begin * 60
-        known, later = unknown[:, : settings.fit], unknown[:, settings.fit :]
-        names = tuple(demand.names[row] for row in busy)
-        traced = None if demand.traced is None else demand.traced.of(busy, slice(begin, origin))
-        found.append(Window(start, history, known, peaks, later, ladder_for(history), names, traced))
-    if not found:
-        raise InvalidTrace(
-            "no deployment has a request within the history of any origin: there is nothing to size from"
-        )
-    return found, skipped
-
-
-def _span(minutes: int) -> str:
-    return f"{minutes / 1440:.3g} d" if minutes >= 1440 else f"{minutes} min"
 
 
 def _our_verdicts(window: Window, settings: Settings, before: ours.Judged) -> tuple[list[Verdict], NDArray[np.bool_]]:

@@ -13,7 +13,8 @@ from gpu_rightsizer.decide.limits import CONTEXT_STEP, limited, longest_request,
 from gpu_rightsizer.decide.money import attributed_hourly
 from gpu_rightsizer.decide.rulings import is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import situation
-from gpu_rightsizer.domain.decision import Action, Counterfactual, Lever
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Counterfactual, Lever
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.options import Change, Options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gpu_rightsizer.decide.money import LEAST_HOURLY, LEAST_SHARE, attributed_hourly
 from gpu_rightsizer.decide.situation import same_place
 from gpu_rightsizer.decide.verdict import decide
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
 
 if TYPE_CHECKING:

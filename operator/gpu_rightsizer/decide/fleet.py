@@ -12,7 +12,7 @@ from gpu_rightsizer.decide.allocation import Allocation, Option, allocate
 from gpu_rightsizer.decide.money import attributed_hourly
 from gpu_rightsizer.decide.pools import Claim, claimed, overdrawn, pools, present
 from gpu_rightsizer.decide.verdict import decide
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
 
 if TYPE_CHECKING:

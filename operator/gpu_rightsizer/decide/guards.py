@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gpu_rightsizer.decide.money import LEAST_SHARE, attributed_hourly, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.payback import payback, too_long
 from gpu_rightsizer.decide.rules import leave_nothing
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import Missing
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import LEAST_SHARE, potential_hourly
 from gpu_rightsizer.decide.payback import payback
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.predict.findings import OVERLOAD_BUDGET
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from gpu_rightsizer.decide.limits import CONTEXT_STEP, limited, longest_request,
 from gpu_rightsizer.decide.money import attributed_hourly
 from gpu_rightsizer.decide.rulings import judged
 from gpu_rightsizer.decide.situation import situation
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
 from gpu_rightsizer.domain.need import Hazard, Load, Need
 from gpu_rightsizer.domain.options import Change

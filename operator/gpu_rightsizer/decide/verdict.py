@@ -24,7 +24,8 @@ from gpu_rightsizer.decide.rules import leave_nothing
 from gpu_rightsizer.decide.rulings import has_room, is_worth_its_risk, judged
 from gpu_rightsizer.decide.situation import Situation, situation
 from gpu_rightsizer.decide.standing import moves_on, stays
-from gpu_rightsizer.domain.decision import Action, Candidate, Certainty, Cost, Decision, Realisation
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate, Certainty, Cost, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
 

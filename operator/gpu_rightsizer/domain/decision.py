@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from decimal import Decimal
 
+    from gpu_rightsizer.domain.action import Action
     from gpu_rightsizer.domain.finding import Finding
     from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.need import RiskState
@@ -105,16 +106,6 @@ class Counterfactual:
 
     lever: Lever
     value: float | str | Decimal
-
-
-class Action(StrEnum):
-    """What is recommended."""
-
-    RESIZE = "Resize"
-    SCALE_TO_ZERO = "ScaleToZero"
-    TUNE = "Tune"
-    KEEP = "Keep"
-    UNKNOWN = "Unknown"
 
 
 class Certainty(StrEnum):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from decimal import Decimal
 
-    from gpu_rightsizer.domain.decision import Action
+    from gpu_rightsizer.domain.action import Action
     from gpu_rightsizer.domain.engines import EngineSettings, EngineType
     from gpu_rightsizer.domain.hardware import Commitment, InstanceClass
     from gpu_rightsizer.domain.models import ModelArchitecture, WeightDtype

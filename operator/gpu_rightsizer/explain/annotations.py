@@ -6,7 +6,8 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.decision import Action, Realisation
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Realisation
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.explain import numbers
 from gpu_rightsizer.explain.text import shortened

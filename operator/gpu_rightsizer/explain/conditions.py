@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import MissingReason
 from gpu_rightsizer.explain import numbers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.explain.annotations import summary
 from gpu_rightsizer.explain.conditions import OBSERVED
 from gpu_rightsizer.explain.text import shortened_bytes

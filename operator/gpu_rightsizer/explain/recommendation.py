@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gpu_rightsizer.decide.counterfactual import counterfactuals
-from gpu_rightsizer.domain.decision import Action, Lever, Realisation
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Lever, Realisation
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.readings import BlockSeries, Missing
 from gpu_rightsizer.explain import numbers

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

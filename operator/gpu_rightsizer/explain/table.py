@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.explain import numbers
 from gpu_rightsizer.explain.recommendation import brief
 from gpu_rightsizer.explain.text import safe

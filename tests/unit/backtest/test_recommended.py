@@ -12,8 +12,9 @@ from gpu_rightsizer.backtest.classes import known_class, known_model, replica_on
 from gpu_rightsizer.backtest.demand import Demand, Service, demand_of
 from gpu_rightsizer.backtest.ladder import relative_ladder
 from gpu_rightsizer.backtest.recommended import Runs, pace_on, recommended
-from gpu_rightsizer.backtest.replay import RECOMMENDED, Current, Settings, Window, replay, windows
+from gpu_rightsizer.backtest.replay import RECOMMENDED, Current, Settings, replay
 from gpu_rightsizer.backtest.trace import Intervals
+from gpu_rightsizer.backtest.window import Window, windows
 
 LLAMA = known_model("meta-llama/Llama-3.1-8B-Instruct")
 LARGE = Runs(LLAMA, known_class("p5.48xlarge"), 1, 0.01)
@@ -41,7 +42,7 @@ def light() -> Demand:
 
 
 def window(demand: Demand) -> Window:
-    (found,), _ = windows(demand, lambda history: relative_ladder(history.max(axis=1), 0.05), SETTINGS)
+    (found,), _ = windows(demand, lambda history: relative_ladder(history.max(axis=1), 0.05), WEEK, 1440)
     return found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gpu_rightsizer.controller.look import LISTS, Lists
 from gpu_rightsizer.controller.translate import asked
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.workload import Advised
 
 PLACE = {"instanceClass": "g6e.xlarge", "accelerators": 2, "replicas": 3, "tensorParallel": 2}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.decide.choice import MOST_ALTERNATIVES, MOST_REJECTED
-from gpu_rightsizer.domain.decision import Action, Candidate, Decision, Realisation
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate, Decision, Realisation
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.workload import NodeShare, Workload
 from tests.builders import LADDER, NOW, candidate, need, prediction, too_slow, too_small, workload

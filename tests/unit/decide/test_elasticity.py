@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.hardware import Commitment
 from gpu_rightsizer.domain.readings import BlockSeries, MissingReason, Signal

@@ -10,7 +10,8 @@ import pytest
 
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.decide.verdict import OUTGROWN
-from gpu_rightsizer.domain.decision import Action, Candidate, Decision
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate, Decision
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.need import Hazard, Load, WeighedIncident

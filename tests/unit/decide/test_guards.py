@@ -9,7 +9,8 @@ import pytest
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.decide.guards import GUARDS, UNDECIDED, WANT_OF_DATA, Proposal, refusals, saves_enough, verdict
 from gpu_rightsizer.decide.situation import situation
-from gpu_rightsizer.domain.decision import Action, Candidate
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.need import DeviceLoad, Need
 from gpu_rightsizer.domain.readings import MissingReason, Signal

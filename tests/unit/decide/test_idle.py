@@ -10,7 +10,7 @@ import pytest
 
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.decide.idle import parks_after
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, found
 from gpu_rightsizer.domain.need import Idleness, IdleState, Need
 from gpu_rightsizer.domain.workload import ScaleToZeroRules

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from gpu_rightsizer.domain.decision import Action, Decision
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Decision
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, found
 from gpu_rightsizer.domain.hardware import InstanceClass

@@ -11,7 +11,8 @@ import pytest
 from gpu_rightsizer.decide import decide
 from gpu_rightsizer.decide.payback import REVIEW_USD, Payback, payback
 from gpu_rightsizer.decide.situation import situation
-from gpu_rightsizer.domain.decision import Action, Candidate, Decision
+from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Candidate, Decision
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.explain.words import say
 from tests.builders import NOW, candidate, need, objective, prediction, too_slow, workload

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gpu_rightsizer.decide.pools import pools
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.hardware import Commitment, Provisionable
 from gpu_rightsizer.evaluate import evaluate

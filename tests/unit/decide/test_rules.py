@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, found
 from gpu_rightsizer.domain.hardware import Commitment
 from gpu_rightsizer.domain.workload import PlacementRules
