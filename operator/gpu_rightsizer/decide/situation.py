@@ -53,7 +53,7 @@ class Situation:
     current: Candidate | None
     others: NDArray[np.intp]
     codes: NDArray[np.int64]
-    faults: NDArray[np.int64]
+    faults: NDArray[np.int16]
     now: datetime
     rulings: tuple[Ruling, ...] = ()
 
