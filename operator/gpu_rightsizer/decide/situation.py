@@ -53,13 +53,15 @@ class Situation:
     current: Candidate | None
     others: NDArray[np.intp]
     codes: NDArray[np.int64]
-    faults: NDArray[np.int64]
+    faults: NDArray[np.int16]
     now: datetime
     rulings: tuple[Ruling, ...] = ()
 
     def candidate(self, index: int) -> Candidate:
         """One of the others, with every ruling."""
         plain = self.options[index]
+        if self.faults.item(index) == self.options.faults.item(index):
+            return plain
         more = tuple(ruling.word(plain) for ruling in self.rulings if ruling.out[index])
         return plain.failing_by((*plain.failures, *more)) if more else plain
 

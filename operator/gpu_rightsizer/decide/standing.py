@@ -15,7 +15,7 @@ from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.predict.findings import OVERLOAD_BUDGET
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,10 +42,10 @@ def stays(here: Situation, indices: NDArray[np.intp]) -> Candidate | None:
     return None
 
 
-def moves_on(here: Situation, few: Sequence[Candidate], standing: Candidate | None) -> Candidate | None:
+def moves_on(here: Situation, few: Iterator[Candidate], standing: Candidate | None) -> Candidate | None:
     """The first that may take the place of what stands: on the first look any, later what holds with room to spare."""
     if not _was_settled(here):
-        return few[0] if few else None
+        return next(few, None)
     clear = (each for each in few if holds_clearly(here, each))
     if standing is None:
         return next(clear, None)

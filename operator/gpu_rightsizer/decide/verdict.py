@@ -30,7 +30,7 @@ from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.options import mask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -118,7 +118,7 @@ def _shrink(here: Situation) -> Decision:
     here = here.ruled(is_worth_its_risk(here, cheaper[here.hold[cheaper]]))
     holding = cheaper[here.hold[cheaper]]
     risky = cheaper[here.fail(_TOO_RISKY)[cheaper]]
-    best, risk = _best(here, holding), _first(here, risky)
+    best, risk = moves_on(here, _paying(here, holding), stays(here, holding)), _first(here, risky)
     barely = _first(here, holding) if best is None else None
     refused = refusals(Proposal(here, best, choice.withheld(here, cheaper), risk, barely))
     target = None if refused else best
@@ -141,12 +141,16 @@ def _first(here: Situation, indices: NDArray[np.intp]) -> Candidate | None:
     return here.candidate(int(indices[0])) if indices.size else None
 
 
-def _best(here: Situation, holding: NDArray[np.intp]) -> Candidate | None:
-    """What stands, or the cheapest of the first few for which the change pays for itself; where none does, of all."""
-    few = [here.candidate(index) for index in holding[:_LOOKED_AT].tolist()]
-    backs = ((each, payback(here, each)) for each in few)
-    paying = [each for each, back in backs if back is None or back.is_worth_it]
-    return moves_on(here, paying or few[:1], stays(here, holding))
+def _paying(here: Situation, holding: NDArray[np.intp]) -> Iterator[Candidate]:
+    """Of the first few those for which the change pays for itself, cheapest first; where none does, the cheapest."""
+    few, pays = holding[:_LOOKED_AT].tolist(), False
+    for each in (here.candidate(index) for index in few):
+        back = payback(here, each)
+        if back is None or back.is_worth_it:
+            pays = True
+            yield each
+    if few and not pays:
+        yield here.candidate(few[0])
 
 
 def _worth_parking(here: Situation, target: Candidate | None) -> Parking | None:

@@ -125,9 +125,9 @@ class Options(Sequence["Candidate"]):
     places: Places
     order: NDArray[np.intp]
     codes: NDArray[np.int64]
-    faults: NDArray[np.int64]
+    faults: NDArray[np.int16]
     risk: NDArray[np.float64]
-    changes: NDArray[np.int64]
+    changes: NDArray[np.int8]
     unpredicted: Mapping[str, NDArray[np.bool_]]
     make: Callable[[int], Candidate]
     otherwise: Callable[[Sequence[Change]], Sequence[Candidate | None]] = _untold
@@ -143,9 +143,9 @@ class Options(Sequence["Candidate"]):
             places=Places.of((each.configuration for each in candidates), (each.hourly for each in candidates)),
             order=np.array(sorted(range(len(candidates)), key=lambda i: rank(candidates[i])), dtype=np.intp),
             codes=np.array([mask(one.code for one in each.failures) for each in candidates], dtype=np.int64),
-            faults=np.array([len(each.failures) for each in candidates], dtype=np.int64),
+            faults=np.array([len(each.failures) for each in candidates], dtype=np.int16),
             risk=np.array([np.nan if risk is None else risk for risk in risks], dtype=np.float64),
-            changes=np.array([len(each.configuration.engine_args) for each in candidates], dtype=np.int64),
+            changes=np.array([len(each.configuration.engine_args) for each in candidates], dtype=np.int8),
             unpredicted={
                 "TTFT": np.array([each.prediction.ttft is None for each in candidates], dtype=bool),
                 "TPOT": np.array([each.prediction.tpot is None for each in candidates], dtype=bool),

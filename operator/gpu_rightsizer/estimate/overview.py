@@ -119,10 +119,11 @@ def _main(world: World) -> History:
 def _ends(histories: Sequence[History]) -> _Ends:
     highest, lowest = np.full(len(histories), np.nan), np.full(len(histories), np.nan)
     time: list[int | None] = [None] * len(histories)
-    for rows, series, values in stacked(histories):
-        known = values if np.isfinite(values).all() else np.where(np.isfinite(values), values, np.nan)
-        highest[rows], lowest[rows] = np.fmax.reduce(known, axis=1), np.fmin.reduce(known, axis=1)
-        begins = series.start + series.block * np.argmax(known == highest[rows, None], axis=1)
+    for rows, series, told in stacked(histories):
+        values = told if np.isfinite(told).all() else np.where(np.isfinite(told), told, np.nan)
+        high, low = np.fmax.reduce(values, axis=1), np.fmin.reduce(values, axis=1)
+        highest[rows], lowest[rows] = high, low
+        begins = series.start + series.block * np.argmax(values == high[:, None], axis=1)
         for row, begin in zip(rows, begins.tolist(), strict=True):
             time[row] = begin
     return _Ends(highest.tolist(), lowest.tolist(), time)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.domain.readings import BlockSeries
 
+_PART = 512  # series worked on at once: the arrays on the way are many times their histories
 _ABOVE = 0.10  # of hourly peaks are above the threshold
 _FEWEST_BURSTS = 1e-3  # clusters; keeps a rate's spread positive where no burst was seen
 
@@ -57,17 +58,18 @@ class Peaks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Exceedances:
-    """The seasonal scale, the threshold of the ratio to it, the clusters above it and the hours they were seen in."""
+    """Seasonal scales, the threshold of the ratio to them, the clusters above it, the hours seen and the peak."""
 
-    seasonal: NDArray[np.float64]  # (n, 168)
+    seasonal: NDArray[np.float64]  # (n, 8)
     threshold: NDArray[np.float64]  # (n,)
     clusters: Clusters
     hours: NDArray[np.float64]  # (n,)
+    peak: NDArray[np.float64]  # (n,)
 
     def of(self, rows: list[int]) -> _Exceedances:
         """Of these series, the clusters counted alone."""
         counted = replace(self.clusters, count=self.clusters.count[rows])
-        return _Exceedances(self.seasonal[rows], self.threshold[rows], counted, self.hours[rows])
+        return _Exceedances(self.seasonal[rows], self.threshold[rows], counted, self.hours[rows], self.peak[rows])
 
 
 def fit_tails(fleet: Sequence[Peaks]) -> list[DemandTail]:
@@ -85,36 +87,29 @@ def fit_tails(fleet: Sequence[Peaks]) -> list[DemandTail]:
 def _fit_group(fleet: list[Peaks], block: int) -> list[DemandTail]:
     """Series of one block length."""
     grid = stacked([p.series for p in fleet], block)
-    found = _exceedances(fleet, grid)
-    seasonal = compressed(found.seasonal)
-    seen = evidence(found.clusters, _past(fleet, found, seasonal))
+    parts = [slice(begin, begin + _PART) for begin in range(0, len(fleet), _PART)]
+    found = _joined([_exceedances(fleet[part], replace(grid, values=grid.values[part])) for part in parts])
+    seen = evidence(found.clusters, _past(fleet, found))
     prior = fleet_prior(seen)
-    peak = np.nanmax(grid.values, axis=1)
-    tails = _tails(fleet, found, seasonal, posterior(seen, prior), peak)
+    tails = _tails(fleet, found, posterior(seen, prior))
     rows = [i for i, peaks in enumerate(fleet) if peaks.past]
     if rows:
         points = posterior(seen.forgetting(rows), prior)
-        without = _tails([fleet[i] for i in rows], found.of(rows), seasonal[rows], points, peak[rows])
+        without = _tails([fleet[i] for i in rows], found.of(rows), points)
         for i, tail in zip(rows, without, strict=True):
             tails[i] = replace(tails[i], unremembered=tail)
     return tails
 
 
-def _tails(
-    fleet: list[Peaks],
-    found: _Exceedances,
-    seasonal: NDArray[np.float64],
-    points: Nodes,
-    peak: NDArray[np.float64],
-) -> list[DemandTail]:
+def _tails(fleet: list[Peaks], found: _Exceedances, points: Nodes) -> list[DemandTail]:
     count = np.asarray(found.clusters.count + 0.5, dtype=np.float64)
     ordinary_hours = found.hours / (1 - (points.burst_weight * points.share).sum(axis=1))
     scale = points.scale * found.threshold[:, None]
     bursts = _bursts(found, points, count)
     return [
         DemandTail(
-            peak=float(peak[i]),
-            seasonal=seasonal[i],
+            peak=float(found.peak[i]),
+            seasonal=found.seasonal[i],
             threshold=float(found.threshold[i]),
             shape=points.shape[i],
             scale=scale[i],
@@ -141,6 +136,23 @@ def _bursts(found: _Exceedances, points: Nodes, count: NDArray[np.float64]) -> l
     ]
 
 
+def _joined(parts: Sequence[_Exceedances]) -> _Exceedances:
+    """Of a whole fleet: the rows of each part follow those before it."""
+    clusters, before = [each.clusters for each in parts], np.cumsum([0, *(len(each.hours) for each in parts)])
+    return _Exceedances(
+        seasonal=np.concatenate([each.seasonal for each in parts]),
+        threshold=np.concatenate([each.threshold for each in parts]),
+        clusters=Clusters(
+            np.concatenate([each.row + first for each, first in zip(clusters, before[:-1], strict=True)]),
+            np.concatenate([each.excess for each in clusters]),
+            np.concatenate([each.cut for each in clusters]),
+            np.concatenate([each.count for each in clusters]),
+        ),
+        hours=np.concatenate([each.hours for each in parts]),
+        peak=np.concatenate([each.peak for each in parts]),
+    )
+
+
 def _exceedances(fleet: list[Peaks], grid: Grid) -> _Exceedances:
     floor = np.array([p.floor for p in fleet])
     hours = np.isfinite(grid.values).sum(axis=1) * grid.block / 3600.0
@@ -153,7 +165,8 @@ def _exceedances(fleet: list[Peaks], grid: Grid) -> _Exceedances:
     known = np.isfinite(ratio)
     threshold = _threshold(ratio, known)
     above = known & (ratio > threshold[:, None] * (1 + 1e-9))
-    return _Exceedances(seasonal, threshold, _declustered(ratio, above, censored, threshold), hours)
+    clusters = _declustered(ratio, above, censored, threshold)
+    return _Exceedances(compressed(seasonal), threshold, clusters, hours, np.nanmax(grid.values, axis=1))
 
 
 def _censored_grid(fleet: list[Peaks], grid: Grid) -> NDArray[np.bool_]:
@@ -198,13 +211,13 @@ def _declustered(
     return Clusters(rows[starts], excess, cut, count)
 
 
-def _past(fleet: list[Peaks], found: _Exceedances, seasonal: NDArray[np.float64]) -> Past:
+def _past(fleet: list[Peaks], found: _Exceedances) -> Past:
     """Each workload's remembered exceedances: their excess and the clusters expected in the quiet time since."""
     told = [(row, each.demand, each.weight, each.quiet_hours) for row, peaks in enumerate(fleet) for each in peaks.past]
     row, demand, weight, quiet = np.array(told, dtype=np.float64).reshape(-1, 4).T
     at = row.astype(np.intp)
     rate = (found.clusters.count + 0.5) / np.maximum(found.hours, 1.0)
-    excess = np.maximum(demand / seasonal.max(axis=1)[at] / found.threshold[at] - 1, 0.0)
+    excess = np.maximum(demand / found.seasonal.max(axis=1)[at] / found.threshold[at] - 1, 0.0)
     return Past(at, excess, weight, quiet * rate[at])
 
 

@@ -65,10 +65,10 @@ def _options(ground: Ground, members: Sequence[_Stand], judge: Judge) -> Iterato
     """The columns of workloads that have the same places, from the arrays of rows and shapes."""
     at = (np.array([each.row for each in members])[:, None] + ground.row, ground.shape)
     physics = judge.screening.codes[at]
-    codes, faults = physics | ground.codes, np.bitwise_count(physics) + ground.faults
+    codes, faults = physics | ground.codes, (np.bitwise_count(physics) + ground.faults).astype(np.int16)
     risk = judge.outlook.out_of_memory[at]
     risk = np.where(np.isfinite(risk), risk, np.nan)
-    changes = (judge.screening.context[at] > 0).astype(np.int64)
+    changes = (judge.screening.context[at] > 0).astype(np.int8)
     flow, order = judge.outlook.flow, _order(ground, changes, risk)
     ttft, tpot = ~np.isfinite(flow.ttft[at]), ~np.isfinite(flow.tpot[at])
     for i, each in enumerate(members):
@@ -79,7 +79,7 @@ def _options(ground: Ground, members: Sequence[_Stand], judge: Judge) -> Iterato
         )  # fmt: skip
 
 
-def _order(ground: Ground, changes: NDArray[np.int64], risk: NDArray[np.float64]) -> NDArray[np.intp]:
+def _order(ground: Ground, changes: NDArray[np.int8], risk: NDArray[np.float64]) -> NDArray[np.intp]:
     """By `rank`: price, then number of changes, then risk; equals as the ground has them."""
     price = np.where(np.isnan(ground.places.dollars), np.inf, ground.places.level)
     key = price * 2 + changes + 1j * np.nan_to_num(risk, nan=1.0)

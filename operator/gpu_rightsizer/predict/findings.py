@@ -142,8 +142,8 @@ class Judge:
     outlook: Outlook
     screening: Screening
     shapes: Shapes
-    figures: NDArray[np.float64]
-    binding: NDArray[np.intp]
+    figures: tuple[NDArray[np.float64], ...]
+    binding: NDArray[np.int8]
 
     @staticmethod
     def of(outlook: Outlook, screening: Screening, shapes: Shapes) -> Judge:
@@ -164,8 +164,8 @@ class Judge:
         return Judgement(self._prediction(at), failures, notes, {"--max-model-len": str(context)})
 
     def _prediction(self, at: tuple[int, int]) -> Prediction:
-        figures: list[float] = self.figures[at].tolist()
-        known = [None if math.isnan(each) else each for each in figures]
+        figures = [each.item(at) for each in self.figures]
+        known = [each if math.isfinite(each) else None for each in figures]
         available, need, capacity, demand, tpot, tpot_bound, ttft, ttft_bound, out_of_memory, overload, slo_miss = known
         return Prediction(
             None if available is None else int(available), None if need is None else int(need),
@@ -223,27 +223,26 @@ def _symptoms(outlook: Outlook, at: tuple[int, int], world: World, need: Need) -
                 pass
 
 
-def _figures(o: Outlook) -> NDArray[np.float64]:
-    """Of shape (rows, shapes, 11): the fields of a `Prediction` that are numbers, in their order; NaN is unknown."""
+def _figures(o: Outlook) -> tuple[NDArray[np.float64], ...]:
+    """The fields of a `Prediction` that are numbers, in their order; what is not finite is unknown."""
     demand = np.where(np.isfinite(o.capacity), o.demand, np.nan)
     fields = (
         *(o.available, o.need, o.capacity, demand, o.flow.tpot, o.tpot_bound, o.flow.ttft, o.ttft_bound),
         *(o.out_of_memory, o.overload, o.slo_miss),
     )
-    figures = np.stack(np.broadcast_arrays(*fields), axis=-1)
-    return np.where(np.isfinite(figures), figures, np.nan)
+    return tuple(np.broadcast_arrays(*fields))
 
 
 _RESOURCES: Final = (Binding.MEMORY, Binding.BANDWIDTH, Binding.COMPUTE, None)
 
 
-def _binding(o: Outlook) -> NDArray[np.intp]:
+def _binding(o: Outlook) -> NDArray[np.int8]:
     """What runs out first: memory, steps (bandwidth) or prompts and the queue (compute); an index of `_RESOURCES`."""
     steps = np.where(np.isnan(o.flow.utilisation), o.device_use, o.flow.utilisation)
     uses = np.stack(np.broadcast_arrays(o.need / o.available, steps, o.flow.prefill_share))
     unknown = np.isnan(uses)
     first = np.argmax(np.where(unknown, -np.inf, uses), axis=0)
-    return np.where(unknown.all(axis=0), len(_RESOURCES) - 1, first)
+    return np.where(unknown.all(axis=0), len(_RESOURCES) - 1, first).astype(np.int8)
 
 
 def _dtype(workload: Workload) -> str:
