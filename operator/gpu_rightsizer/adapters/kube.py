@@ -111,6 +111,8 @@ class KubeCluster:
             found = page.get("items")
             if not isinstance(found, list):
                 raise Unavailable(f"the API server answered GET {path} with something that is no list")
+            for each in found:
+                _mapping(each, "metadata").pop("managedFields", None)  # a third of it, and none of our business
             items += found
             token = _mapping(page, "metadata").get("continue")
             if not token:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
 from gpu_rightsizer.controller.collector import paused_collector
-from gpu_rightsizer.controller.feedback import feedback
+from gpu_rightsizer.controller.feedback import GUIDING, feedback
 from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import look
 from gpu_rightsizer.controller.render import render
@@ -88,10 +88,7 @@ class Cycle:
         began = self.clock.monotonic()
         now = self.clock.now()
         self._laps.begin()
-        lists = await look(self.cluster, self.settings.namespaces)
-        self._say_absent(lists)
-        self._laps.end("list")
-        fleet = await asyncio.to_thread(_read, lists, self.catalogue, now)
+        fleet = await self._look(now)
         self._laps.end("read")
         worlds, held = await self._see(fleet, now)
         evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
@@ -99,6 +96,13 @@ class Cycle:
         written = await carry_out(self.cluster, wanted, leads=self.leads, at_once=self.settings.concurrent_writes)
         self._laps.end("write")
         self._account(evaluations, written, self.clock.monotonic() - began)
+
+    async def _look(self, now: datetime) -> _Fleet:
+        """The lists are let go as soon as they are read."""
+        lists = await look(self.cluster, self.settings.namespaces)
+        self._say_absent(lists)
+        self._laps.end("list")
+        return await asyncio.to_thread(_read, lists, self.catalogue, now)
 
     def _say_absent(self, lists: Lists) -> None:
         """A namespace that was asked for and is not there: nothing would ever be seen of it."""
@@ -196,7 +200,8 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
                 replace(seen, requests=_rivals(each, requests)), catalogue, inventory, now, membership=membership
             )[:1],
         )
-    return _Fleet(everyone, workloads, membership, lists, inventory, holds)
+    membership.forget_objects()
+    return _Fleet(everyone, workloads, membership, lists.only(*GUIDING), inventory, holds)
 
 
 def _rivals(request: Request, everyone: Iterable[Request]) -> list[Request]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.observe.inventory import Inventory
 
 MIB = 1 << 20
+GUIDING = ("inference_deployments", "instance_classes", "policies", "namespaces")  # the lists that are looked at here
 
 Raw = dict[str, Any]  # as the API server sent it
 
