@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gpu_rightsizer.controller.carry_out import Written, carry_out
 from gpu_rightsizer.controller.collector import paused_collector
-from gpu_rightsizer.controller.feedback import GUIDING, feedback
+from gpu_rightsizer.controller.feedback import feedback
+from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import look
 from gpu_rightsizer.controller.render import render
 from gpu_rightsizer.controller.sight import ClocksApart
-from gpu_rightsizer.controller.translate import Hold, asked, declared, fault, is_off, view
+from gpu_rightsizer.controller.translate import Hold, asked, declared, fault, is_off, usable, view
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.estimate import recalibrate
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.controller.look import Lists
     from gpu_rightsizer.controller.settings import Settings
     from gpu_rightsizer.controller.sight import Sight
-    from gpu_rightsizer.controller.translate import Asked
+    from gpu_rightsizer.controller.translate import Asked, Declared
     from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.need import Group, Recalibration
     from gpu_rightsizer.domain.workload import Workload, WorkloadKey
@@ -57,7 +58,8 @@ class _Fleet:
     everyone: list[Asked]
     workloads: list[Workload]
     membership: Membership
-    lists: Lists
+    guides: Guides
+    classes: list[Declared]
     inventory: Inventory
     holds: dict[str, Hold]  # by uid: what could not be read, through a fault of ours
 
@@ -136,7 +138,7 @@ class Cycle:
         by_uid = {each.world.workload.key.uid: each for each in evaluations}
         wanted = render(fleet.everyone, by_uid, {**held, **faults}, now, self.settings.identity)
         if not self.settings.namespaces:  # several operators may stand side by side: none may speak for the others
-            wanted += feedback(fleet.lists, fleet.inventory, self.catalogue, now)
+            wanted += feedback(fleet.everyone, fleet.guides, fleet.classes, fleet.inventory, now)
         return evaluations, wanted
 
     def _recalibrations(self, worlds: Sequence[World], now: datetime) -> Mapping[Group, Recalibration]:
@@ -183,8 +185,9 @@ def _evaluated(
 
 
 def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
-    inventory = build_inventory(lists["nodes"], lists["pods"], declared(lists, catalogue), catalogue)
-    everyone = asked(lists, [each.name for each in inventory.classes])
+    guides, classes = Guides(lists), declared(lists, catalogue)
+    inventory = build_inventory(lists["nodes"], lists["pods"], usable(classes), catalogue)
+    everyone = asked(lists, guides, [each.name for each in inventory.classes])
     requests = [each.request for each in everyone if each.request is not None and not is_off(each)]
     seen = view(lists, requests)
     membership = membership_of(seen)
@@ -201,7 +204,7 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
             )[:1],
         )
     membership.forget_objects()
-    return _Fleet(everyone, workloads, membership, lists.only(*GUIDING), inventory, holds)
+    return _Fleet(everyone, workloads, membership, guides, classes, inventory, holds)
 
 
 def _rivals(request: Request, everyone: Iterable[Request]) -> list[Request]:

@@ -50,10 +50,6 @@ class Lists:
         """The objects of that list."""
         return self.objects[name]
 
-    def only(self, *names: str) -> Lists:
-        """Those lists alone: the others are large."""
-        return Lists({name: self.objects[name] for name in names}, self.forbidden)
-
 
 async def look(cluster: Cluster, namespaces: Sequence[str]) -> Lists:
     """Every list, of the given namespaces or of all. Raises Unavailable or Rejected when a needed one fails."""
