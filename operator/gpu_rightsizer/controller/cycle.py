@@ -93,7 +93,8 @@ class Cycle:
         fleet = await self._look(now)
         self._laps.end("read")
         worlds, held = await self._see(fleet, now)
-        evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
+        with paused_collector():
+            evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
         self._laps.end("explain")
         written = await carry_out(self.cluster, wanted, leads=self.leads, at_once=self.settings.concurrent_writes)
         self._laps.end("write")
@@ -101,10 +102,11 @@ class Cycle:
 
     async def _look(self, now: datetime) -> _Fleet:
         """The lists are let go as soon as they are read."""
-        lists = await look(self.cluster, self.settings.namespaces)
-        self._say_absent(lists)
-        self._laps.end("list")
-        return await asyncio.to_thread(_read, lists, self.catalogue, now)
+        with paused_collector():
+            lists = await look(self.cluster, self.settings.namespaces)
+            self._say_absent(lists)
+            self._laps.end("list")
+            return await asyncio.to_thread(_read, lists, self.catalogue, now)
 
     def _say_absent(self, lists: Lists) -> None:
         """A namespace that was asked for and is not there: nothing would ever be seen of it."""
@@ -129,8 +131,7 @@ class Cycle:
     def _judge(
         self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
     ) -> tuple[list[Evaluation], list[Wanted]]:
-        with paused_collector():
-            evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
+        evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
         self._laps.end("evaluate")
         faults |= fleet.holds
         if faults:
