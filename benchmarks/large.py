@@ -26,7 +26,7 @@ from urllib.parse import urlencode, urlsplit
 
 from benchmarks import large_fleet
 from benchmarks.operator_figures import CYCLES, ERRORS, QUERIES, SAMPLES, SECONDS, figures
-from benchmarks.report import Goal, Result, table
+from benchmarks.report import Figure, Goal, Result, table
 from benchmarks.rest import Rest
 from testbed import blocks, tools
 from testbed.cluster.local import LocalCluster
@@ -303,7 +303,7 @@ def _krr_goals(krr: Krr, cold: Cycle, steady: Cycle, deployments: int) -> list[G
 def _body(found: Found) -> str:
     cycles = {"bootstrap": found.bootstrap} | {f"steady {n}": each for n, each in enumerate(found.steady, start=1)}
     stages = list(found.steady[0].stages)
-    rows = [
+    rows: list[tuple[Figure, ...]] = [
         (
             *(name, each.queries, each.samples, f"{each.seconds:.1f}"),
             *(f"{each.stages.get(stage, 0.0):.1f}" for stage in stages),
