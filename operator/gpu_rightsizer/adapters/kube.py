@@ -109,6 +109,8 @@ class KubeCluster:
         while True:
             page = await self.request("GET", path, query=query, accept=accept)
             found = page.get("items")
+            if found is None and "items" in page and page.get("kind") == "PartialObjectMetadataList":
+                found = []  # how the API server writes one that is empty
             if not isinstance(found, list):
                 raise Unavailable(f"the API server answered GET {path} with something that is no list")
             for each in found:
