@@ -13,8 +13,9 @@ from gpu_rightsizer.adapters.kube import KubeCluster
 from gpu_rightsizer.api.crd import RIGHTSIZING_POLICY
 from gpu_rightsizer.controller.carry_out import Written, carry_out
 from gpu_rightsizer.controller.feedback import feedback
+from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.look import look
-from gpu_rightsizer.controller.translate import asked, declared
+from gpu_rightsizer.controller.translate import asked, declared, usable
 from gpu_rightsizer.observe.inventory import build_inventory
 from tests.api.conftest import CRDS
 from tests.api.documents import NAMESPACE, document
@@ -33,8 +34,9 @@ async def told(api: LocalCluster) -> Written:
     known = catalogue.load()
     async with await KubeCluster.connect(str(api.admin_kubeconfig)) as cluster:
         lists = await look(cluster, ())
-        inventory = build_inventory(lists["nodes"], lists["pods"], declared(lists, known), known)
-        wanted = feedback(lists, inventory, known, datetime.now(UTC))
+        guides, classes = Guides(lists), declared(lists, known)
+        inventory = build_inventory(lists["nodes"], lists["pods"], usable(classes), known)
+        wanted = feedback(asked(lists, guides, []), guides, classes, inventory, datetime.now(UTC))
         return await carry_out(cluster, wanted, leads=lambda: True, at_once=4)
 
 
@@ -102,7 +104,8 @@ async def test_a_policy_of_a_newer_schema_holds_whom_it_selects(api: LocalCluste
 
     try:
         async with await KubeCluster.connect(str(api.admin_kubeconfig)) as cluster:
-            everyone = asked(await look(cluster, ()), [])
+            lists = await look(cluster, ())
+            everyone = asked(lists, Guides(lists), [])
     finally:
         api.kubectl("delete", "rsp", "told-bad")
 

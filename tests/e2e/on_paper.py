@@ -18,10 +18,11 @@ import numpy as np
 
 from gpu_rightsizer import catalogue
 from gpu_rightsizer.adapters.clock import SystemClock
+from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import LISTS, Lists
 from gpu_rightsizer.controller.sight import Sight
-from gpu_rightsizer.controller.translate import asked, declared, view
+from gpu_rightsizer.controller.translate import asked, declared, usable, view
 from gpu_rightsizer.domain.world import Evaluation, World
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.observe.fleet import membership_of, read_workloads
@@ -123,8 +124,10 @@ class Onlooker:
         for situation in situations:
             for name, objects in situation.objects().items():
                 lists.objects[name] += objects
-        inventory = build_inventory(lists["nodes"], lists["pods"], declared(lists, self.known), self.known)
-        requests = [each.request for each in asked(lists, [each.name for each in inventory.classes]) if each.request]
+        classes = usable(declared(lists, self.known))
+        inventory = build_inventory(lists["nodes"], lists["pods"], classes, self.known)
+        names = [each.name for each in inventory.classes]
+        requests = [each.request for each in asked(lists, Guides(lists), names) if each.request]
         seen = view(lists, requests)
         membership = membership_of(seen)
         workloads = read_workloads(seen, self.known, inventory, at, membership=membership)

@@ -109,8 +109,12 @@ class KubeCluster:
         while True:
             page = await self.request("GET", path, query=query, accept=accept)
             found = page.get("items")
+            if found is None and "items" in page and page.get("kind") == "PartialObjectMetadataList":
+                found = []  # how the API server writes one that is empty
             if not isinstance(found, list):
                 raise Unavailable(f"the API server answered GET {path} with something that is no list")
+            for each in found:
+                _mapping(each, "metadata").pop("managedFields", None)  # a third of it, and none of our business
             items += found
             token = _mapping(page, "metadata").get("continue")
             if not token:

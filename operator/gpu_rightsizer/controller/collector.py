@@ -1,4 +1,4 @@
-"""Keeps the garbage collector from walking a whole fleet again and again while its evaluations are being made."""
+"""Keeps the garbage collector from walking a whole fleet again and again while it is being read and evaluated."""
 
 from __future__ import annotations
 

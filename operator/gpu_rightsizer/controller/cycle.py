@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 from gpu_rightsizer.controller.carry_out import Written, carry_out
 from gpu_rightsizer.controller.collector import paused_collector
 from gpu_rightsizer.controller.feedback import feedback
+from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.laps import Laps
 from gpu_rightsizer.controller.look import look
 from gpu_rightsizer.controller.render import render
 from gpu_rightsizer.controller.sight import ClocksApart
-from gpu_rightsizer.controller.translate import Hold, asked, declared, fault, is_off, view
+from gpu_rightsizer.controller.translate import Hold, asked, declared, fault, is_off, usable, view
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.estimate import recalibrate
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gpu_rightsizer.controller.look import Lists
     from gpu_rightsizer.controller.settings import Settings
     from gpu_rightsizer.controller.sight import Sight
-    from gpu_rightsizer.controller.translate import Asked
+    from gpu_rightsizer.controller.translate import Asked, Declared
     from gpu_rightsizer.domain.hardware import InstanceClass
     from gpu_rightsizer.domain.need import Group, Recalibration
     from gpu_rightsizer.domain.workload import Workload, WorkloadKey
@@ -57,7 +58,8 @@ class _Fleet:
     everyone: list[Asked]
     workloads: list[Workload]
     membership: Membership
-    lists: Lists
+    guides: Guides
+    classes: list[Declared]
     inventory: Inventory
     holds: dict[str, Hold]  # by uid: what could not be read, through a fault of ours
 
@@ -88,17 +90,23 @@ class Cycle:
         began = self.clock.monotonic()
         now = self.clock.now()
         self._laps.begin()
-        lists = await look(self.cluster, self.settings.namespaces)
-        self._say_absent(lists)
-        self._laps.end("list")
-        fleet = await asyncio.to_thread(_read, lists, self.catalogue, now)
+        fleet = await self._look(now)
         self._laps.end("read")
         worlds, held = await self._see(fleet, now)
-        evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
+        with paused_collector():
+            evaluations, wanted = await asyncio.to_thread(self._judge, fleet, worlds, held, now)
         self._laps.end("explain")
         written = await carry_out(self.cluster, wanted, leads=self.leads, at_once=self.settings.concurrent_writes)
         self._laps.end("write")
         self._account(evaluations, written, self.clock.monotonic() - began)
+
+    async def _look(self, now: datetime) -> _Fleet:
+        """The lists are let go as soon as they are read."""
+        with paused_collector():
+            lists = await look(self.cluster, self.settings.namespaces)
+            self._say_absent(lists)
+            self._laps.end("list")
+            return await asyncio.to_thread(_read, lists, self.catalogue, now)
 
     def _say_absent(self, lists: Lists) -> None:
         """A namespace that was asked for and is not there: nothing would ever be seen of it."""
@@ -123,8 +131,7 @@ class Cycle:
     def _judge(
         self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
     ) -> tuple[list[Evaluation], list[Wanted]]:
-        with paused_collector():
-            evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
+        evaluations, faults = _evaluated(worlds, fleet.inventory.classes, now, self._recalibrations(worlds, now))
         self._laps.end("evaluate")
         faults |= fleet.holds
         if faults:
@@ -132,7 +139,7 @@ class Cycle:
         by_uid = {each.world.workload.key.uid: each for each in evaluations}
         wanted = render(fleet.everyone, by_uid, {**held, **faults}, now, self.settings.identity)
         if not self.settings.namespaces:  # several operators may stand side by side: none may speak for the others
-            wanted += feedback(fleet.lists, fleet.inventory, self.catalogue, now)
+            wanted += feedback(fleet.everyone, fleet.guides, fleet.classes, fleet.inventory, now)
         return evaluations, wanted
 
     def _recalibrations(self, worlds: Sequence[World], now: datetime) -> Mapping[Group, Recalibration]:
@@ -179,8 +186,9 @@ def _evaluated(
 
 
 def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
-    inventory = build_inventory(lists["nodes"], lists["pods"], declared(lists, catalogue), catalogue)
-    everyone = asked(lists, [each.name for each in inventory.classes])
+    guides, classes = Guides(lists), declared(lists, catalogue)
+    inventory = build_inventory(lists["nodes"], lists["pods"], usable(classes), catalogue)
+    everyone = asked(lists, guides, [each.name for each in inventory.classes])
     requests = [each.request for each in everyone if each.request is not None and not is_off(each)]
     seen = view(lists, requests)
     membership = membership_of(seen)
@@ -196,7 +204,8 @@ def _read(lists: Lists, catalogue: Catalogue, now: datetime) -> _Fleet:
                 replace(seen, requests=_rivals(each, requests)), catalogue, inventory, now, membership=membership
             )[:1],
         )
-    return _Fleet(everyone, workloads, membership, lists, inventory, holds)
+    membership.forget_objects()
+    return _Fleet(everyone, workloads, membership, guides, classes, inventory, holds)
 
 
 def _rivals(request: Request, everyone: Iterable[Request]) -> list[Request]:

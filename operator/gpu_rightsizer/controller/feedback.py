@@ -6,17 +6,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gpu_rightsizer.controller.carry_out import Wanted
-from gpu_rightsizer.controller.guides import Guides, Policy
-from gpu_rightsizer.controller.translate import read_class
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.explain.conditions import READY, Frame, condition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from gpu_rightsizer.catalogue.lookup import Catalogue
-    from gpu_rightsizer.controller.look import Lists
+    from gpu_rightsizer.controller.guides import Guides, Policy
+    from gpu_rightsizer.controller.translate import Asked, Declared
     from gpu_rightsizer.domain.hardware import HostShape, InstanceClass
     from gpu_rightsizer.observe.inventory import Inventory
 
@@ -25,16 +23,17 @@ MIB = 1 << 20
 Raw = dict[str, Any]  # as the API server sent it
 
 
-def feedback(lists: Lists, inventory: Inventory, catalogue: Catalogue, now: datetime) -> list[Wanted]:
+def feedback(
+    everyone: Sequence[Asked], guides: Guides, classes: Sequence[Declared], inventory: Inventory, now: datetime
+) -> list[Wanted]:
     """One Wanted for each class and policy; nothing is written where it says what stands there already."""
-    guides = Guides(lists)
-    namespaces = Counter(each["metadata"]["namespace"] for each in lists["inference_deployments"])
-    classes = (_class(raw, inventory, catalogue, now) for raw in lists["instance_classes"])
-    return [*classes, *(_policy(each, guides, namespaces, now) for each in guides.policies)]
+    namespaces = Counter(each.raw["metadata"]["namespace"] for each in everyone)
+    told = (_class(each, inventory, now) for each in classes)
+    return [*told, *(_policy(each, guides, namespaces, now) for each in guides.policies)]
 
 
-def _class(raw: Raw, inventory: Inventory, catalogue: Catalogue, now: datetime) -> Wanted:
-    read = read_class(raw, catalogue)
+def _class(declared: Declared, inventory: Inventory, now: datetime) -> Wanted:
+    raw, read = declared
     if isinstance(read, str):
         ready = _ready(raw, "False", found(Code.INVALID_SPEC, problems=read), now)
         return _wanted(raw, "InstanceClass", "instanceclasses", ready)

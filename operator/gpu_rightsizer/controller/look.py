@@ -19,6 +19,8 @@ AT_ONCE = 4  # lists in flight: each may hold tens of megabytes
 
 Objects = list[dict[str, Any]]
 
+METADATA_ONLY = frozenset({"namespaces", "replica_sets"})
+
 # name of the list -> (API prefix, plural, namespaced, may be missing)
 LISTS: dict[str, tuple[str, str, bool, bool]] = {
     "inference_deployments": (API, "inferencedeployments", True, False),
@@ -61,7 +63,7 @@ async def look(cluster: Cluster, namespaces: Sequence[str]) -> Lists:
         for path in paths or [f"{prefix}/{plural}"]:
             try:
                 async with gate:
-                    found += await cluster.list_objects(path)
+                    found += await cluster.list_objects(path, metadata_only=name in METADATA_ONLY)
             except Rejected as error:
                 if not may_miss:
                     raise _explained(error, prefix) from error

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gpu_rightsizer.adapters.prometheus import PrometheusMetrics
+from gpu_rightsizer.controller.collector import paused_collector
 from gpu_rightsizer.observe import samples as window
 from gpu_rightsizer.observe.queries import BLOCK_SECONDS, Scope
 from gpu_rightsizer.observe.reading import observe
@@ -98,7 +99,8 @@ class Sight:
             seen = self._reading
         self._window = seen
         laps.end("ask")
-        observations = await asyncio.to_thread(observe, workloads, membership, seen, now)
+        with paused_collector():
+            observations = await asyncio.to_thread(observe, workloads, membership, seen, now)
         laps.end("observe")
         return observations
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_rightsizer.api import incidents
 from gpu_rightsizer.api.declared import declared_class
 from gpu_rightsizer.api.read import Problem, read_inference_deployment, read_instance_class
 from gpu_rightsizer.api.to_domain import terms
-from gpu_rightsizer.controller.guides import UNREADABLE, Guides, unreadable
+from gpu_rightsizer.controller.guides import UNREADABLE, unreadable
 from gpu_rightsizer.domain.finding import Code
 from gpu_rightsizer.domain.workload import Advised, Mode, WorkloadKey
 from gpu_rightsizer.observe.fleet import ClusterView, Request
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gpu_rightsizer.api.status import InferenceDeploymentStatus
     from gpu_rightsizer.catalogue.lookup import Catalogue
+    from gpu_rightsizer.controller.guides import Guides
     from gpu_rightsizer.controller.look import Lists
     from gpu_rightsizer.domain.hardware import InstanceClass
 
@@ -50,13 +51,12 @@ def fault(error: Exception) -> Hold:
     return Hold(Code.EVALUATION_FAILED, f"{type(error).__name__}: {error}"[:200])
 
 
-def asked(lists: Lists, class_names: Sequence[str]) -> list[Asked]:
+def asked(lists: Lists, guides: Guides, class_names: Sequence[str]) -> list[Asked]:
     """Every InferenceDeployment under the policies that select its namespace; one bad object spoils no other.
 
     Where it cannot be told which policies hold, or what they say, the deployment is held: a rule that cannot be read
     is not a rule that allows everything.
     """
-    guides = Guides(lists)
     for each in guides.policies:
         if each.spec is None:
             log.warning("RightsizingPolicy %s cannot be read: %s", each.name, each.problems)
@@ -108,11 +108,22 @@ def is_off(each: Asked) -> bool:
     return each.request is not None and each.request.mode is Mode.OFF
 
 
-def declared(lists: Lists, catalogue: Catalogue) -> list[InstanceClass]:
-    """The InstanceClasses people declared; one that cannot be used is said in the log and left out."""
+class Declared(NamedTuple):
+    """An InstanceClass that people declared, or why it cannot be used: the fields and what they accept."""
+
+    raw: Raw
+    read: InstanceClass | str
+
+
+def declared(lists: Lists, catalogue: Catalogue) -> list[Declared]:
+    """Every InstanceClass."""
+    return [Declared(raw, _read_class(raw, catalogue)) for raw in lists["instance_classes"]]
+
+
+def usable(classes: Sequence[Declared]) -> list[InstanceClass]:
+    """Those that can be used; the others are said in the log."""
     found: list[InstanceClass] = []
-    for raw in lists["instance_classes"]:
-        read = read_class(raw, catalogue)
+    for raw, read in classes:
         if isinstance(read, str):
             log.warning("InstanceClass %s is left out: %s", raw["metadata"]["name"], read)
         else:
@@ -120,8 +131,7 @@ def declared(lists: Lists, catalogue: Catalogue) -> list[InstanceClass]:
     return found
 
 
-def read_class(raw: Raw, catalogue: Catalogue) -> InstanceClass | str:
-    """A declared class, or why it cannot be used: the fields and what they accept."""
+def _read_class(raw: Raw, catalogue: Catalogue) -> InstanceClass | str:
     try:
         read = read_instance_class(raw).object
         found = declared_class(read, catalogue.accelerator_by_product, catalogue.instance(raw["metadata"]["name"]))

@@ -46,7 +46,7 @@ def share_seen(counts: Figures, expected: Figures) -> Figures:
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(expected > 0, np.minimum(counts / expected, 1.0), 0.0)
-    share = np.nan_to_num(share)  # no sample seen
+    share = np.fmax(share, 0.0)  # NaN: no sample seen
     if len(share) == 1:
         alone: Figures = share[0]
         return alone

@@ -66,6 +66,10 @@ class Membership:
         """Present pods whose owners lead to that workload."""
         return self._present.get((namespace, kind, name), [])
 
+    def forget_objects(self) -> None:
+        """Who owns which pod stays known; the pods themselves are let go."""
+        self._present.clear()
+
     def workload_of(self, namespace: str, pod: str) -> Target | None:
         """The workload of a pod, present or past; None when no known workload makes such a name, or several do."""
         present = self._owner.get((namespace, pod))

@@ -123,8 +123,8 @@ class Query:
     """One query. A range query gives a figure per block; an instant one the present.
 
     An `hourly` one is asked for complete blocks alone, once each hour: histograms cost the store more than all else.
-    `weight` is how many samples a pod costs the store in each block while it answers (histograms have a series per
-    bucket, rates one evaluation per RATE_SECONDS).
+    `weight` is how many samples a pod costs the store in each block while it answers (rates have one evaluation per
+    RATE_SECONDS); of histograms, with a series per bucket, thrice as many: there it is time that runs out.
     """
 
     name: str
@@ -199,7 +199,7 @@ QUERIES: tuple[Query, ...] = (
         "ttft",
         (Part(Slot.TTFT, How.P95, ("vllm:time_to_first_token_seconds_bucket",)),),
         hourly=True,
-        weight=25,
+        weight=75,
         days=LATENCY_DAYS,
     ),
     Query(
@@ -216,7 +216,7 @@ QUERIES: tuple[Query, ...] = (
             ),
         ),
         hourly=True,
-        weight=40,
+        weight=120,
         days=LATENCY_DAYS,
     ),
     Query(

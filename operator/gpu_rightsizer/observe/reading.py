@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,8 @@ class _Reader:
     home: Attributed
     samples: Samples
     now: datetime
+    _by_pod: dict[Slot, dict[str, Figures]] = field(default_factory=dict)
+    _bad: dict[tuple[Slot, str], NDArray[np.bool_]] = field(default_factory=dict)
 
     def read(self) -> Observation:
         engine, device = self._coverage(Slot.ENGINE_COUNT), self._coverage(Slot.DEVICE_COUNT)
@@ -120,7 +122,10 @@ class _Reader:
 
     def _pods(self, slot: Slot) -> dict[str, Figures]:
         """Per pod, the largest of its series."""
-        return {pod: _largest(series) for pod, series in self.parts.of.get(slot, {}).items()}
+        if slot not in self._by_pod:
+            series = self.parts.of.get(slot, {})
+            self._by_pod[slot] = {pod: _largest(each) for pod, each in series.items()}
+        return self._by_pod[slot]
 
     def _busiest(self, slot: Slot, coverage: Figures | None, *, scale: float = 1.0) -> History:
         """The largest over pods in each block."""
@@ -135,9 +140,7 @@ class _Reader:
         pods = list(self._pods(slot).values())
         if not pods:
             return self._missing(slot)
-        stacked = np.stack(pods)
-        known = np.isfinite(stacked).any(axis=0)
-        return self._history(slot, np.where(known, np.nansum(stacked, axis=0), np.nan), coverage, raises=False)
+        return self._history(slot, pods[0] if len(pods) == 1 else _added(pods), coverage, raises=False)
 
     def _replicas(self, coverage: Figures | None) -> History:
         """Pods whose engine told its cache's use in the block."""
@@ -153,9 +156,9 @@ class _Reader:
         pods = self._pods(slot)
         if not pods:
             return self._missing(slot)
-        requests = self._pods(Slot.REQUESTS)
+        requests = self._pods(Slot.REQUESTS) if len(pods) > 1 else {}
         told = [np.where(requests[p] >= ENOUGH_REQUESTS, v, np.nan) for p, v in pods.items() if p in requests]
-        slowest = np.fmax.reduce(list(pods.values()))
+        slowest = _largest(pods)
         if told:
             certain = np.fmax.reduce(told)
             slowest = np.where(np.isfinite(certain), certain, slowest)
@@ -219,7 +222,7 @@ class _Reader:
 
     def _sum(self, slot: Slot) -> float | None:
         pods = self._pods(slot)
-        return float(sum(np.nansum(values) for values in pods.values())) if pods else None
+        return float(sum(np.fmax(values, 0.0).sum(dtype=np.float64) for values in pods.values())) if pods else None
 
     def _coverage(self, slot: Slot) -> Figures | None:
         """Samples seen over samples expected in each block, 0..1; None when there is no series at all."""
@@ -236,6 +239,11 @@ class _Reader:
 
         The metric that is counted has a sum wherever it has a real sample at all; the KV pool's share may be absent.
         """
+        if (slot, pod) not in self._bad:
+            self._bad[slot, pod] = self._are_spoiled(slot, pod, counts)
+        return self._bad[slot, pod]
+
+    def _are_spoiled(self, slot: Slot, pod: str, counts: Figures) -> NDArray[np.bool_]:
         if slot not in SUMS or SLOT_QUERY[SUMS[slot]] in self.samples.failed:
             return np.zeros(len(counts), dtype=bool)
         own = self.parts.of.get(SUMS[slot], {}).get(pod)
@@ -333,6 +341,13 @@ class _Reader:
 def _largest(series: Mapping[Rest, Figures] | Mapping[str, Figures]) -> Figures:
     tracks = list(series.values())
     return tracks[0] if len(tracks) == 1 else np.fmax.reduce(tracks)
+
+
+def _added(tracks: Sequence[Figures]) -> Figures:
+    """Their sum where at least one is known."""
+    stacked = np.stack(tracks)
+    total: Figures = np.where(np.isfinite(stacked).any(axis=0), np.nansum(stacked, axis=0), np.nan)
+    return total
 
 
 def _signal_of(query: str) -> Signal:

@@ -54,10 +54,22 @@ class Answering(KubeCluster):
         return self.answer
 
 
-@pytest.mark.parametrize("answer", [{"items": {}}, {"items": "x"}, {}, {"kind": "Status"}])
+@pytest.mark.parametrize("answer", [{"items": {}}, {"items": "x"}, {}, {"kind": "Status"}, {"items": None}])
 async def test_a_list_without_items_is_not_an_empty_one(answer: dict[str, Any]) -> None:
     with pytest.raises(Unavailable, match="something that is no list"):
         await Answering(answer).list_objects("/api/v1/pods")
+
+
+async def test_an_empty_list_of_metadata_has_null_for_items() -> None:
+    listed = Answering({"kind": "PartialObjectMetadataList", "items": None})
+
+    assert await listed.list_objects("/apis/apps/v1/replicasets", metadata_only=True) == []
+
+
+async def test_who_wrote_which_field_is_let_go() -> None:
+    pod = {"metadata": {"name": "llm-0", "managedFields": [{"manager": "kubelet"}]}}
+
+    assert await Answering({"items": [pod]}).list_objects("/api/v1/pods") == [{"metadata": {"name": "llm-0"}}]
 
 
 async def test_a_list_whose_metadata_is_null_ends_there() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.look import LISTS, Lists
 from gpu_rightsizer.controller.translate import asked
 from gpu_rightsizer.domain.action import Action
@@ -21,7 +22,7 @@ def remembered(status: dict[str, Any] | None) -> Advised | None:
     told = {} if status is None else {"status": status}
     lists.objects["inference_deployments"] = [{"metadata": meta, "spec": {"targetRef": {"name": "llm"}}, **told}]
     lists.objects["namespaces"] = [{"metadata": {"name": "chat", "labels": {}}}]
-    (only,) = asked(lists, [])
+    (only,) = asked(lists, Guides(lists), [])
     assert only.request is not None
     return only.request.advised
 

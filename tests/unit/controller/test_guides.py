@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.look import LISTS, Lists
 from gpu_rightsizer.controller.translate import Asked, Hold, asked
 from gpu_rightsizer.domain.finding import Code
@@ -34,7 +35,7 @@ def under(
     if labels is not None:
         labels = {"kubernetes.io/metadata.name": "chat", **labels}
         lists.objects["namespaces"] = [{"metadata": {"name": "chat", "labels": labels}}]
-    (only,) = asked(lists, [])
+    (only,) = asked(lists, Guides(lists), [])
     return only
 
 
