@@ -8,19 +8,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.campaign import advised
+from benchmarks.campaign import LIVE_SPAN_S, advised
 from benchmarks.followed import FIRST_SEED
 from benchmarks.paper import STEP_S, Paper, asked, read, told
 from benchmarks.report import Goal, Result, table
 from benchmarks.verdicts import Said
 from testbed.stage import Actor
-from testbed.twin.deployment import simulate
+from testbed.twin.deployment import LIVE_STEP_S, simulate
 from testbed.twin.hardware import CLASSES
 from testbed.twin.population import random_life
 
@@ -48,16 +48,25 @@ class Pair:
 
 
 def pairs(lives: Mapping[int, Life]) -> list[Pair]:
-    """Both paths end their history at the same moment; the whole one is scraped on until it is read."""
+    """The whole path is scraped on until it is read; the short one ends where that ended."""
     actors = [Actor(each.spec, asked()) for each in lives.values()]
     there = advised(actors, time.monotonic(), step_s=STEP_S, spares=list(CLASSES))
-    end = datetime.fromtimestamp(there.now, UTC)
+    began = datetime.fromtimestamp(there.now, UTC)
     found = []
     for seed, life in lives.items():
-        paper = Paper(life, simulate(life.spec, live_span_s=60.0), end)
+        status = there.statuses[life.spec.name]
+        paper = until(datetime.fromisoformat(status["recommendation"]["basis"]["to"]), life, began)
         runs_on = f"{life.spec.node_class} tp{life.spec.tp} x{life.spec.replicas}"
-        found.append(Pair(seed, runs_on, Said.read(there.statuses[life.spec.name]), read(paper, told(paper))))
+        found.append(Pair(seed, runs_on, Said.read(status), read(paper, told(paper))))
     return found
+
+
+def until(end: datetime, life: Life, began: datetime) -> Paper:
+    """The life on paper at `end`: after the history, which ends at `began`, what was scraped every ten seconds."""
+    run = simulate(life.spec, live_span_s=LIVE_SPAN_S)
+    passed = (end - began).total_seconds() // LIVE_STEP_S * LIVE_STEP_S
+    longer = replace(life.spec, span_s=life.spec.span_s + passed)
+    return Paper(replace(life, spec=longer), replace(run, spec=longer), began + timedelta(seconds=passed))
 
 
 def without_a_past(first: int, twins: int) -> dict[int, Life]:
@@ -94,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         goals=[Goal("the same recommendation by both", "all", f"{same} of {len(found)}", same == len(found))],
         body=f"""`followed` reads twins without a cluster and without Prometheus. Here the same twins go through \
 a real Prometheus and a local control plane as well, the operator as a process of its own under the chart's \
-ServiceAccount; both histories end at the same moment, and the whole path is scraped on until it is read.
+ServiceAccount, scraping on until it has read; the short path is given the same time, to the second.
 
 {table(("seed", "runs on", "whole path", "short path", "same"), rows)}
 """,
