@@ -13,7 +13,7 @@ import time
 from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import fleet
 from benchmarks.operator_figures import wait_for_whole_cycle
@@ -32,13 +32,14 @@ from testbed.twin.population import random_twin
 from testbed.twin.series import history, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from testbed.twin.exporter import Page
 
 
 STEP_S = 120.0  # between two samples of the history
 LIVE_SPAN_S = 3600.0
+SPARES = ("p5.4xlarge",)  # empty nodes of classes that clusters often cannot have
 TWINS, FIRST_SEED = 100, 0
 CYCLE_SECONDS = 600.0
 SMALL_HOST = Host(cpu="1", memory="4Gi", shared_memory="1Gi")  # the twin judges no host, so none may be in the way
@@ -79,7 +80,32 @@ def run_together(seeds: Sequence[int]) -> tuple[list[Verdict], Timing]:
     began = time.monotonic()
     actors = [actor(seed) for seed in seeds]
     _say(began, f"{len(actors)} twins drawn")
-    with standing(actors, began) as (cluster, prometheus):
+    there = advised(actors, began)
+    verdicts = [
+        judge(seed, each.twin, Said.read(there.statuses[each.twin.name]))
+        for seed, each in zip(seeds, actors, strict=True)
+    ]
+    for each in verdicts:
+        if each.outcome not in (Outcome.RIGHT, Outcome.PARTLY):
+            print(f"   {each.seed}: {each.outcome.value}: {_on(each)} -> {each.says}, {each.reason}", flush=True)
+    return verdicts, Timing(there.laid - began, there.cycled - there.laid, time.monotonic() - there.cycled)
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """Statuses by name, when their history ended (Unix seconds), and when it was laid down and read (monotonic)."""
+
+    statuses: Mapping[str, Mapping[str, Any]]
+    now: float
+    laid: float
+    cycled: float
+
+
+def advised(
+    actors: Sequence[Actor], began: float, *, step_s: float = STEP_S, spares: Sequence[str] = SPARES
+) -> Advised:
+    """What the operator writes about them, on a real control plane with a real Prometheus."""
+    with standing(actors, began, step_s, spares) as (cluster, prometheus, now):
         laid = time.monotonic()
         with OperatorProcess(cluster, prometheus.url, interval="30s") as operator:
             failed = wait_for_whole_cycle(operator, CYCLE_SECONDS)
@@ -89,27 +115,23 @@ def run_together(seeds: Sequence[int]) -> tuple[list[Verdict], Timing]:
             _say(began, f"{failed} queries failed in earlier cycles (the machine was busy); the first whole one counts")
         _say(began, f"the operator's cycle took {cycled - laid:.1f} s with its start")
         found = {each["metadata"]["name"]: each.get("status", {}) for each in cluster.objects("inferencedeployments")}
-    verdicts = [
-        judge(seed, each.twin, Said.read(found[each.twin.name])) for seed, each in zip(seeds, actors, strict=True)
-    ]
-    for each in verdicts:
-        if each.outcome not in (Outcome.RIGHT, Outcome.PARTLY):
-            print(f"   {each.seed}: {each.outcome.value}: {_on(each)} -> {each.says}, {each.reason}", flush=True)
-    return verdicts, Timing(laid - began, cycled - laid, time.monotonic() - cycled)
+    return Advised(found, now, laid, cycled)
 
 
 @contextlib.contextmanager
-def standing(actors: Sequence[Actor], began: float) -> Iterator[tuple[LocalCluster, PrometheusServer]]:
+def standing(
+    actors: Sequence[Actor], began: float, step_s: float, spares: Sequence[str]
+) -> Iterator[tuple[LocalCluster, PrometheusServer, float]]:
     """The twins on a control plane, their past and present in a Prometheus, the chart installed, advice asked for."""
     with LocalCluster() as cluster, PrometheusServer() as prometheus, Stage(cluster, prometheus) as stage:
         pods = fleet.deploy(cluster, actors).pods
-        cluster.add_nodes([fleet.spare_node("p5.4xlarge")])
+        cluster.add_nodes([fleet.spare_node(name) for name in spares])
         _say(began, "deployed")
         now = time.time()
         pages: dict[str, Page] = {}
         for each in actors:  # one after the other: a run with all its series takes tens of megabytes
             run, there = simulate(each.twin, live_span_s=LIVE_SPAN_S), pods[each.key]
-            prometheus.push(fleet.kept(history(run, now, there, step_s=STEP_S)))
+            prometheus.push(fleet.kept(history(run, now, there, step_s=step_s)))
             live = fleet.kept_live(recording([(run, there)], now))
             pages |= live.pages
         _say(began, "history laid down")
@@ -117,7 +139,7 @@ def standing(actors: Sequence[Actor], began: float) -> Iterator[tuple[LocalClust
         install(cluster, prometheus.url)
         fleet.ask(cluster, actors)
         _say(began, "scraped live, the chart installed, advice asked for")
-        yield cluster, prometheus
+        yield cluster, prometheus, now
 
 
 def goals(verdicts: Sequence[Verdict]) -> list[Goal]:

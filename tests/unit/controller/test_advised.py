@@ -56,7 +56,7 @@ def test_where_it_ran_and_since_when_is_remembered_too() -> None:
     ]
     lists.objects["namespaces"] = [{"metadata": {"name": "chat", "labels": {}}}]
 
-    (only,) = asked(lists, [])
+    (only,) = asked(lists, Guides(lists), [])
 
     assert only.request is not None
     assert only.request.ran == SeenRunning("NVIDIA-L40S", 2, datetime(2026, 11, 20, 10, tzinfo=UTC))
