@@ -14,19 +14,20 @@ import argparse
 import csv
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import least_squares
 
+from benchmarks.physical_points import ROUNDS, Points, read_points
 from benchmarks.startup import STARTED
 from gpu_rightsizer.cli.points import point
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.predict.case import batches, columns, longest_context, mean_tpot, mean_ttft
-from gpu_rightsizer.predict.coefficients import Coefficients
-from gpu_rightsizer.predict.roofline import SIGMA_UNMEASURED, decode_step, prefill, sigma
+from gpu_rightsizer.predict.coefficients import FITTED, Coefficients
+from gpu_rightsizer.predict.roofline import SIGMA_FIRST, SIGMA_UNMEASURED, decode_step, prefill, sigma
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,7 @@ _Z95 = 1.645
 _SCALE = 0.08  # of a residual in log TPOT beyond which the fit weighs it less than squared
 _PULL = 5.0  # of the prior, whose deviations below are in log units
 _LOCAL = 0.6  # weight of points that are not of trust A
+_FIRST_SCALE = 0.2  # the same in log TTFT
 _GROUP = 60  # points that a group counts as
 _FOLDS, _REPEATS, _SEED = 5, 4, 1
 
@@ -57,7 +59,7 @@ _PRIOR: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "bandwidth": ((0.88, 0.80, 0.90), (0.15, 0.15, 0.10)),
     "attention": ((0.9, 0.9, 0.8), (0.4, 0.4, 0.4)),
     "fp4": ((0.85,), (0.3,)),
-    "int4": ((0.8,), (0.4,)),
+    "int4": ((2.5e12,), (0.5,)),
     "small_message": ((0.5,), (0.7,)),
     "large_message": ((0.6,), (0.5,)),
     "flops16": ((0.6,), (0.2,)),
@@ -66,32 +68,15 @@ _PRIOR: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "flops_int4": ((0.5,), (0.4,)),
     "expert_flops": ((0.6,), (0.5,)),
     "latent_layer": ((25e-6,), (0.8,)),
+    "wide": ((0.15,), (1.0,)),
+    "block_layer": ((15e-6,), (0.8,)),
     "latent_flops": ((0.3,), (0.7,)),
     "tile": ((0.35,), (0.5,)),
+    "routing": ((2.0,), (0.7,)),
     "interference": ((0.8,), (0.25,)),
 }
-_CENTRE = np.log(np.array([x for name in Coefficients.__dataclass_fields__ for x in _PRIOR[name][0]]))
-_DEVIATION = np.array([x for name in Coefficients.__dataclass_fields__ for x in _PRIOR[name][1]])
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """Published points and their cases; `group` is (model, accelerator), the unit that is left out."""
-
-    cases: list[Case]
-    tpot: Numbers
-    ttft: Numbers
-    engine: list[str]
-    group: list[tuple[str, str]]
-    trusted: Mask
-    skipped: dict[str, int]
-
-    def where(self, index: Iterable[int]) -> Points:
-        """These points alone."""
-        at = list(index)
-        names = (self.cases, self.engine, self.group)
-        cases, engine, group = ([each[i] for i in at] for each in names)  # type: ignore[misc]  # lists of three kinds
-        return Points(cases, self.tpot[at], self.ttft[at], engine, group, self.trusted[at], {})  # type: ignore[arg-type]
+_CENTRE = np.log(np.array([x for centre, _ in _PRIOR.values() for x in centre]))
+_DEVIATION = np.array([x for _, deviation in _PRIOR.values() for x in deviation])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,34 +114,64 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(source))
 
 
-def read_points(rows: list[dict[str, str]]) -> Points:
-    """What can be fitted: a measured TPOT of a whole case, once each (some are published twice)."""
-    skipped: dict[str, int] = defaultdict(int)
-    cases, tpot, ttft, engine, group, trusted = [], [], [], [], [], []
-    seen = set()
-    for row in rows:
-        asked = point(row, "row")
-        if asked.case is None or not asked.load or not row["tpot_ms"]:
-            skipped[(asked.why or "no TPOT").split(":")[0]] += 1
-            continue
-        if row["weight_quant"].startswith("unspecified"):
-            skipped["precision not stated"] += 1
-            continue
-        if (key := (asked.case, row["engine_version"], row["moe_ep"], row["tpot_ms"])) in seen:
-            skipped["the same again"] += 1
-            continue
-        seen.add(key)
-        cases.append(asked.case)
-        tpot.append(float(row["tpot_ms"]) / 1e3)
-        ttft.append(float(row["ttft_ms"] or "nan") / 1e3)
-        engine.append(row["engine"])
-        group.append((asked.case.model.name, asked.case.accelerator.key))
-        trusted.append(row["trust"] == "A")
-    return Points(cases, np.array(tpot), np.array(ttft), engine, group, np.array(trusted), dict(skipped))
-
-
 def fitted(points: Points) -> Coefficients:
-    """Robust least squares in log TPOT (soft L1), each coefficient pulled to its prior.
+    """Fitted on all but the speculative: speeds on TPOT, then what precedes the first token on TTFT."""
+    usable = points.where(np.flatnonzero(~points.speculative))
+    return _with_first(usable, _speeds(usable))
+
+
+def _with_first(points: Points, by: Coefficients) -> Coefficients:
+    """Robust least squares in log TTFT, of points where nothing waits for a place; groups count alike.
+
+    At least one step: that which the prompt shares with the others.
+    """
+    points = points.where(np.flatnonzero(_comparable(points)))
+    work, machine = columns(points.cases)
+    step = decode_step(work, machine, _running(points), by)[:, 0]
+    known = _burst(points, by) + prefill(work, machine, work.prompt, by)[:, 0]
+    sizes = Counter(points.group)
+    weight = np.array([(_GROUP / sizes[g]) ** 0.5 for g in points.group])
+    mixed = np.array([c.model.experts > 0 for c in points.cases])
+
+    def found(of: Mask) -> tuple[float, float]:
+        def residuals(beside: Numbers) -> Numbers:
+            expected = known[of] + beside[0] + beside[1] * step[of]
+            return _soft(np.log(points.ttft[of] / expected) / _FIRST_SCALE * weight[of])
+
+        delay, steps = least_squares(residuals, [0.02, 2.0], bounds=([0.0, 1.0], [1.0, 100.0]), x_scale=[0.01, 1.0]).x
+        return float(delay), float(steps)
+
+    dense, experts = found(~mixed), found(mixed)
+    return replace(by, first_delay=(dense[0], experts[0]), first_steps=(dense[1], experts[1]))
+
+
+def _running(points: Points) -> Numbers:
+    """Requests that run at once, as a column."""
+    return batches(points.cases).running[:, None]
+
+
+def _comparable(points: Points) -> Mask:
+    """Points whose TTFT is that of the hardware: trusted, nothing held back, a place for each request."""
+    batch = batches(points.cases)
+    asked = np.array([c.concurrency for c in points.cases])
+    free = points.trusted & ~points.held & ~points.speculative & np.isfinite(points.ttft)
+    return np.asarray(free & (batch.admitted >= asked))
+
+
+def _burst(points: Points, by: Coefficients) -> Numbers:
+    """Mean wait of the benchmark's first round, in which all prompts arrive at once: half of them are before one."""
+    work, machine = columns(points.cases)
+    asked = np.array([c.concurrency for c in points.cases])
+    return np.asarray((asked - 1) / 2 / ROUNDS * prefill(work, machine, work.prompt, by)[:, 0])
+
+
+def _soft(off: Numbers) -> Numbers:
+    """Residuals whose square grows linearly beyond 1 (soft L1)."""
+    return np.asarray(np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1)))
+
+
+def _speeds(points: Points) -> Coefficients:
+    """Robust least squares in log TPOT, each coefficient pulled to its prior.
 
     Groups count alike whatever their size: what is asked of the model is the next group, not the next point.
     """
@@ -173,20 +188,19 @@ def fitted(points: Points) -> Coefficients:
             work, machine, work.prompt, by
         )
         off = np.log(points.tpot / (seconds[:, 0] * lost)) / _SCALE * weight
-        soft = np.sign(off) * np.sqrt(2 * (np.sqrt(1 + off**2) - 1))
-        return np.concatenate([soft, (logs - _CENTRE) / _DEVIATION * _PULL])
+        return np.concatenate([_soft(off), (logs - _CENTRE) / _DEVIATION * _PULL])
 
     return _coefficients(np.exp(least_squares(residuals, _CENTRE).x))
 
 
 def _coefficients(values: Numbers) -> Coefficients:
     taken, at = {}, 0
-    for name in Coefficients.__dataclass_fields__:
+    for name in _PRIOR:
         size = len(_PRIOR[name][0])
         each = tuple(float(x) for x in values[at : at + size])
         taken[name] = each if size > 1 else each[0]
         at += size
-    return Coefficients(**taken)  # type: ignore[arg-type]  # tuples where the field is one
+    return Coefficients(**taken, first_delay=FITTED.first_delay, first_steps=FITTED.first_steps)  # type: ignore[arg-type]  # tuples where the field is one
 
 
 def _as_code(found: Coefficients) -> str:
@@ -205,11 +219,11 @@ def _speed(rows: list[dict[str, str]]) -> list[str]:
     split = f"mean over {_REPEATS} random splits of (model, accelerator) into {_FOLDS} folds, seed {_SEED}"
     lines += ["Error is |predicted - measured| / measured; coverage is of the stated 90 % interval.", ""]
     lines += [f"Not fitted: {split}.", ""]
-    folds = [_left_out(points, each) for each in _splits(points.group)]
+    folds, first = zip(*(_left_out(points, each) for each in _splits(points.group)), strict=True)
     cards = sorted({card for _, card in points.group})
-    by_card = _left_out(points, [{g for g in points.group if g[1] == card} for card in cards])
+    by_card, _ = _left_out(points, [{g for g in points.group if g[1] == card} for card in cards])
     everything = mean_tpot(points.cases)
-    lines += ["### Groups that were not fitted", "", *_kinds(points, folds, sigma(*columns(points.cases))[:, 0])]
+    lines += ["### Groups that were not fitted", "", *_kinds(points, list(folds), sigma(*columns(points.cases))[:, 0])]
     wide = np.full(len(points.cases), SIGMA_UNMEASURED)
     lines += [
         "### A whole accelerator left out, and the interval of an unmeasured one",
@@ -217,8 +231,8 @@ def _speed(rows: list[dict[str, str]]) -> list[str]:
         *_kinds(points, [by_card], wide),
     ]
     lines += ["### As shipped, fitted on all", "", *_kinds(points, [everything], sigma(*columns(points.cases))[:, 0])]
-    lines += ["### By group, worst first (not fitted)", "", *_groups(points, folds)]
-    return [*lines, *_first_token(points)]
+    lines += ["### By group, worst first (not fitted)", "", *_groups(points, list(folds))]
+    return [*lines, *_first_token(points, list(first))]
 
 
 def _splits(groups: list[tuple[str, str]]) -> list[list[set[tuple[str, str]]]]:
@@ -227,14 +241,16 @@ def _splits(groups: list[tuple[str, str]]) -> list[list[set[tuple[str, str]]]]:
     return [[{known[i] for i in part} for part in np.array_split(each, _FOLDS)] for each in order]
 
 
-def _left_out(points: Points, folds: list[set[tuple[str, str]]]) -> Numbers:
-    """Each point predicted by a fit that saw none of its group's fold."""
-    predicted = np.full(len(points.cases), np.nan)
+def _left_out(points: Points, folds: list[set[tuple[str, str]]]) -> tuple[Numbers, Numbers]:
+    """TPOT and TTFT of each point, predicted by a fit that saw none of its group's fold."""
+    tpot, ttft = np.full(len(points.cases), np.nan), np.full(len(points.cases), np.nan)
     for fold in folds:
         out = [i for i, group in enumerate(points.group) if group in fold]
-        rest = [i for i, group in enumerate(points.group) if group not in fold]
-        predicted[out] = mean_tpot([points.cases[i] for i in out], fitted(points.where(rest)))
-    return predicted
+        by = fitted(points.where(i for i, group in enumerate(points.group) if group not in fold))
+        judged = points.where(out)
+        tpot[out] = mean_tpot(judged.cases, by)
+        ttft[out] = mean_ttft(judged.cases, by) + _burst(judged, by)
+    return tpot, ttft
 
 
 def _kinds(points: Points, predictions: list[Numbers], spread: Numbers) -> list[str]:
@@ -251,7 +267,7 @@ def _masks(points: Points) -> dict[str, Mask]:
     vllm = np.array([c.engine is EngineType.VLLM for c in points.cases])
     dense = np.array([not c.model.experts for c in points.cases])
     small = np.array([c.concurrency <= 16 for c in points.cases])
-    a = points.trusted
+    a = points.trusted & ~points.speculative
     return {
         "vLLM, dense": vllm & dense & a,
         "... batch <= 16": vllm & dense & a & small,
@@ -260,7 +276,8 @@ def _masks(points: Points) -> dict[str, Mask]:
         "other engines, dense": ~vllm & dense & a,
         "other engines, mixture of experts": ~vllm & ~dense & a,
         "all engines and models": a,
-        "points of lower trust (weighed 0.6 in the fit)": ~a,
+        "... and those that may have been speculative (never fitted)": points.trusted,
+        "points of lower trust (weighed 0.6 in the fit)": ~points.trusted,
     }
 
 
@@ -288,15 +305,22 @@ def _groups(points: Points, predictions: list[Numbers]) -> list[str]:
     return [*lines, *(line for _, line in sorted(rows, reverse=True)), ""]
 
 
-def _first_token(points: Points) -> list[str]:
-    """TTFT is not fitted; what it is off by is said."""
-    ratio = points.ttft / mean_ttft(points.cases)
-    known = ratio[np.isfinite(ratio) & points.trusted]
-    low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
-    said = f"median {middle:.1f}, from {low:.1f} to {high:.1f} (10 to 90 %)"
-    why = "Measured ones hold the burst at the start of a run and the client's own time."
-    title = "### Time to first token (not fitted)"
-    return [title, "", f"Measured over predicted, {len(known)} points: {said}. {why}", ""]
+def _first_token(points: Points, folds: list[Numbers]) -> list[str]:
+    """Errors of TTFT on groups that were not fitted, and what is not compared."""
+    comparable = _comparable(points)
+    names = ("vLLM, dense", "vLLM, mixture of experts", "other engines, dense", "other engines, mixture of experts",
+             "all engines and models")  # fmt: skip
+    masks = _masks(points)
+    lines = ["| kind | points | median error | p90 error | measured/predicted, median | coverage |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
+    for name in names:
+        mask = masks[name] & comparable
+        spread = np.full(mask.sum(), SIGMA_FIRST)
+        lines.append(f"| {name} | {mask.sum()} | {_figures(points.ttft[mask], folds, mask, spread)} |")
+    left = int((points.trusted & ~comparable).sum())
+    why = f"Of the trusted points {left} are not compared: speculative, prompts held back by settings, or KV too short."
+    how = "Measured means hold the first of ten rounds, in which all prompts arrive at once; so do the predicted ones."
+    return ["### Time to first token, groups that were not fitted", "", *lines, "", f"{how} {why}", ""]
 
 
 def _memory(rows: list[dict[str, str]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from decimal import Decimal
 
@@ -22,10 +21,19 @@ from gpu_rightsizer.estimate import estimate
 from gpu_rightsizer.estimate.exceedance import exceedance
 from gpu_rightsizer.observe.queries import LATENCY_DAYS, WINDOW_SECONDS
 from gpu_rightsizer.predict import predict
-from gpu_rightsizer.predict.case import columns, mean_tpot
+from gpu_rightsizer.predict.case import columns, mean_tpot, mean_ttft
 from gpu_rightsizer.predict.coefficients import FITTED
 from gpu_rightsizer.predict.hazard import configuration_oom
-from gpu_rightsizer.predict.roofline import SIGMA_ENGINES, SIGMA_FITTED, SIGMA_UNMEASURED, decode_step, prefill
+from gpu_rightsizer.predict.roofline import (
+    SIGMA_ENGINES,
+    SIGMA_ENGINES_EXPERTS,
+    SIGMA_EXPERTS,
+    SIGMA_FIRST,
+    SIGMA_FITTED,
+    SIGMA_UNMEASURED,
+    decode_step,
+    prefill,
+)
 from tests import builders as make
 from tests.docs.pages import ROOT
 
@@ -121,19 +129,26 @@ def test_the_constants_of_the_speed_model_are_those_of_the_code() -> None:
     shares = (FITTED.flops16, FITTED.flops8, FITTED.flops4)
     said(f"{', '.join(f'{each:.2f}' for each in shares)} in 16, 8 and 4 bits")
     said(f"1 - {FITTED.interference:.2f} x rho")
-    assert re.search(rf"sigma = {SIGMA_FITTED:.2f} .*, {SIGMA_ENGINES} for .* and {SIGMA_UNMEASURED} on all", PAGE)
+    said(f"{SIGMA_FITTED} for dense models on vLLM and {SIGMA_ENGINES} on other engines")
+    said(f"{SIGMA_EXPERTS} and {SIGMA_ENGINES_EXPERTS} for mixtures of experts")
+    said(f"{SIGMA_UNMEASURED} on all other accelerators")
+    said(f"TTFT has a sigma of {SIGMA_FIRST}")
+    for place, name in enumerate(("dense", "mixture of experts")):
+        said(f"| {name} | {FITTED.first_delay[place] * 1e3:.1f} ms | {FITTED.first_steps[place]:.1f} |")
 
 
 def test_the_example_of_the_physical_model_is_what_the_code_says() -> None:
     page = (ROOT / "docs/explanation/the-physical-model.md").read_text()
     asked = {"model": "meta-llama/Llama-3.1-70B", "gpu": "h100_sxm", "tp": "2", "engine": "vllm", "weight_quant": "fp8"}
-    case = point(asked | {"concurrency": "16", "isl": "1024", "osl": "1024"}, "example").case
+    load = {"concurrency": "16", "isl": "922", "osl": "922", "kv_dtype": "fp8"}
+    case = point(asked | load, "example").case
     assert case is not None
     work, hardware = columns([case])
 
     assert f"T = {decode_step(work, hardware, np.array([[16.0]]))[0, 0] * 1e3:.1f} ms." in page
     assert f"= {prefill(work, hardware, work.prompt)[0, 0] * 1e3:.0f} ms;" in page
     assert f"TPOT = {mean_tpot([case])[0] * 1e3:.1f} ms;" in page
+    assert f"= {mean_ttft([case])[0] * 1e3:.0f} ms to the first token" in page
 
 
 def test_the_sample_of_the_how_to_is_what_is_printed() -> None:

@@ -14,7 +14,7 @@ from gpu_rightsizer.estimate.memory import rank_weights
 from gpu_rightsizer.ports import Rejected
 from gpu_rightsizer.predict.case import batches, columns, longest_context, mean_tpot, mean_ttft
 from gpu_rightsizer.predict.memory import visible_memory
-from gpu_rightsizer.predict.roofline import SIGMA_UNMEASURED, Z95, sigma
+from gpu_rightsizer.predict.roofline import SIGMA_FIRST, SIGMA_UNMEASURED, Z95, sigma
 from gpu_rightsizer.predict.shapes import MEASURED
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Answer:
     tpot_ms_p05: float | None = None
     tpot_ms_p95: float | None = None
     ttft_ms: float | None = None
+    ttft_ms_p05: float | None = None
+    ttft_ms_p95: float | None = None
     output_tok_s: float | None = None
     fits: bool | None = None
     max_context: int | None = None
@@ -102,7 +104,7 @@ def _answer(asked: Point, speed: _Speed) -> Answer:
     if not (asked.load and loads) or not np.isfinite(speed.tpot):
         return told
     spread = max(speed.sigma, SIGMA_UNMEASURED) if asked.extrapolated else speed.sigma
-    wide = float(np.exp(Z95 * spread))
+    wide, first = float(np.exp(Z95 * spread)), float(np.exp(Z95 * SIGMA_FIRST))
     each = speed.tpot * 1e3
     stay = speed.ttft + case.output * speed.tpot
     return replace(
@@ -111,6 +113,8 @@ def _answer(asked: Point, speed: _Speed) -> Answer:
         tpot_ms_p05=_rounded(each / wide),
         tpot_ms_p95=_rounded(each * wide),
         ttft_ms=_rounded(speed.ttft * 1e3),
+        ttft_ms_p05=_rounded(speed.ttft * 1e3 / first),
+        ttft_ms_p95=_rounded(speed.ttft * 1e3 * first),
         output_tok_s=_rounded(case.concurrency * case.output / stay),
     )
 
@@ -158,9 +162,10 @@ def _words(case: Case, answer: Answer) -> str:
     ]
     if answer.tpot_ms is not None:
         interval = f"{answer.tpot_ms_p05:g} to {answer.tpot_ms_p95:g} ms with 90 % chance"
+        first = f"{answer.ttft_ms_p05:g} to {answer.ttft_ms_p95:g} ms"
         lines += [
             f"  TPOT         {answer.tpot_ms:g} ms ({interval})",
-            f"  TTFT         {answer.ttft_ms:g} ms in the mean (measured ones are often three times that: not fitted)",
+            f"  TTFT         {answer.ttft_ms:g} ms in the mean ({first} with 90 % chance)",
             f"  throughput   {answer.output_tok_s:g} output tokens/s at {case.concurrency:g} requests at once",
         ]
     lines.append(

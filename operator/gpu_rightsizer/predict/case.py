@@ -21,7 +21,7 @@ from gpu_rightsizer.estimate.memory import (
 )
 from gpu_rightsizer.predict.coefficients import FITTED
 from gpu_rightsizer.predict.memory import visible_memory
-from gpu_rightsizer.predict.roofline import decode_step, prefill
+from gpu_rightsizer.predict.roofline import decode_step, first_token, prefill
 from gpu_rightsizer.predict.shapes import Shape, hardware
 from gpu_rightsizer.predict.work import DTYPES, Work, engine_code
 
@@ -87,15 +87,16 @@ def mean_tpot(cases: Sequence[Case], by: Coefficients = FITTED) -> NDArray[np.fl
     return np.asarray((decode_step(work, machine, running, by) + prompts)[:, 0] * batch.admitted / batch.running)
 
 
-def mean_ttft(cases: Sequence[Case]) -> NDArray[np.float64]:
-    """Predicted mean seconds to the first token: the step under way, the prompt, and the wait for a place.
+def mean_ttft(cases: Sequence[Case], by: Coefficients = FITTED) -> NDArray[np.float64]:
+    """Predicted mean seconds to the first token: the prompt, what it waits for, and the wait for a place.
 
     In a closed loop of n requests and A places one waits (n - A) / A times as long as a request takes.
     """
     work, machine = columns(cases)
     batch = batches(cases)
-    own = (decode_step(work, machine, batch.running[:, None]) + prefill(work, machine, work.prompt))[:, 0]
-    stay = own + np.array([c.output for c in cases]) * mean_tpot(cases)
+    step = decode_step(work, machine, batch.running[:, None], by)
+    own = first_token(work, machine, work.prompt, step, by)[:, 0]
+    stay = own + np.array([c.output for c in cases]) * mean_tpot(cases, by)
     asked = np.array([c.concurrency for c in cases])
     return np.asarray(own + stay * (asked - batch.admitted) / batch.admitted)
 
@@ -208,6 +209,8 @@ def columns(cases: Sequence[Case]) -> tuple[Work, Hardware]:
         "active": column([m.active_parameters for m in models]),
         "experts": column([m.experts for m in models]),
         "experts_per_token": column([m.experts_per_token for m in models]),
+        "windowed": column([m.windowed_layers / m.layers for m in models]),
+        "window": column([m.sliding_window for m in models]),
         "dtype": column([DTYPES.index(c.settings.weight_dtype or c.model.default_dtype) for c in cases], np.int64),
         "engine": column([engine_code(c.engine) for c in cases], np.int64),
         "pipeline": column([s.pipeline_parallel for s in settings]),

@@ -12,14 +12,19 @@ HOPPER, BLACKWELL, OTHER = 0, 1, 2
 class Coefficients:
     """Seconds and shares of nominal rates; three numbers are vLLM, TensorRT-LLM, any engine, or the generations.
 
-    A step costs `layer` a layer, `expert_layer` more where experts are mixed and `latent_layer` where KV is latent;
-    `request` for each request of the batch; `collective` for each of two all-reduces a layer. `bandwidth` is reached
-    reading weights, times `experts_read` for experts, `fp4` and `int4`; `attention` reading KV. `small_message` and
-    `large_message` are the shares of the link that all-reduces of a decode step and of a prompt reach. `flops16`,
-    `flops8`, `flops4` and `flops_int4` are the shares of peak arithmetic, times `expert_flops` where experts are mixed
-    and `latent_flops` in latent attention. `prefill_layer` is the least time of a prompt's step a layer: its kernels
-    are launched one by one, without a CUDA graph. `tile` is what vLLM's fp8 kernels for more than 16 rows cost more on
-    Hopper. `interference` is the share of a prompt's time that it takes from the decoding of others.
+    A step costs `layer` a layer, `expert_layer` more where experts are mixed, both times (hidden / 8192)^`wide`;
+    `latent_layer` more where KV is latent and `block_layer` where the mixture is in 8 bits: activations are then scaled
+    in blocks, by kernels of their own. It costs `request` for each request of the batch and `collective` for each of
+    two all-reduces a layer. `bandwidth` is reached reading weights, times `experts_read` for experts and `fp4` for
+    other weights of 4 bits; integers of 4 bits are unpacked at `int4` bytes/s of an accelerator at most. `attention` is
+    the share reached reading KV. `routing` is how evenly experts are asked for: the shape of a gamma distribution of
+    their popularity, infinite where all are alike. `small_message` and `large_message` are the shares of the link that
+    all-reduces of a decode step and of a prompt reach. `flops16`, `flops8`, `flops4` and `flops_int4` are the shares of
+    peak arithmetic, times `expert_flops` where experts are mixed and `latent_flops` in latent attention.
+    `prefill_layer` is the least time of a prompt's step a layer: its kernels are launched one by one, without a CUDA
+    graph. `tile` is what vLLM's fp8 kernels for more than 16 rows cost more on Hopper. `interference` is the share of a
+    prompt's time that it takes from the decoding of others. A first token takes `first_delay` seconds and `first_steps`
+    decode steps beside its prompt, where no experts are mixed and where they are.
     """
 
     layer: tuple[float, float, float]
@@ -40,32 +45,42 @@ class Coefficients:
     flops_int4: float
     expert_flops: float
     latent_layer: float
+    wide: float
+    block_layer: float
     latent_flops: float
     tile: float
+    routing: float
     interference: float
+    first_delay: tuple[float, float]
+    first_steps: tuple[float, float]
 
 
 FITTED = Coefficients(
-    layer=(5.4e-05, 4.3e-05, 4.95e-05),
-    expert_layer=(2.24e-05, 1.32e-05, 2.24e-05),
-    request=(8.04e-06, 9.01e-06, 1.07e-05),
-    collective=(6.73e-06, 5.78e-06, 6.15e-06),
-    prefill_layer=(0.000226, 0.000262, 0.00021),
-    experts_read=(0.883, 1.07, 0.843),
-    bandwidth=(0.9, 0.937, 0.906),
-    attention=(1.06, 0.876, 0.835),
-    fp4=0.741,
-    int4=0.665,
-    small_message=0.529,
-    large_message=0.433,
-    flops16=0.643,
-    flops8=0.403,
-    flops4=0.298,
-    flops_int4=0.484,
-    expert_flops=0.529,
-    latent_layer=2.51e-05,
-    latent_flops=0.347,
-    tile=0.315,
-    interference=0.805,
+    layer=(5.54e-05, 4.25e-05, 4.7e-05),
+    expert_layer=(1.9e-05, 1.55e-05, 2.11e-05),
+    request=(1.09e-05, 1.11e-05, 1.17e-05),
+    collective=(6.9e-06, 5.76e-06, 6.07e-06),
+    prefill_layer=(0.000229, 0.000182, 0.000212),
+    experts_read=(0.924, 0.965, 0.839),
+    bandwidth=(0.892, 0.899, 0.904),
+    attention=(0.837, 0.775, 0.835),
+    fp4=0.774,
+    int4=2.66e12,
+    small_message=0.521,
+    large_message=0.394,
+    flops16=0.642,
+    flops8=0.398,
+    flops4=0.292,
+    flops_int4=0.482,
+    expert_flops=0.51,
+    latent_layer=2.49e-05,
+    wide=0.14,
+    block_layer=2.91e-05,
+    latent_flops=0.302,
+    tile=0.353,
+    routing=1.7,
+    interference=0.793,
+    first_delay=(0.0213, 0.00249),
+    first_steps=(1.0, 8.11),
 )
 """Of ai-dynamo/aiconfigurator's silicon samples at 095f58a (2026-08-21), fitted on 2026-11-25."""

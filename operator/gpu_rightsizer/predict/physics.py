@@ -17,7 +17,7 @@ from gpu_rightsizer.predict.memory import ALLOCATOR_MARGIN, Ledger, Overheads, l
 from gpu_rightsizer.predict.occupancy import peak_growth
 from gpu_rightsizer.predict.precision import verdicts, with_cache
 from gpu_rightsizer.predict.queue import STABLE, Flow, flow
-from gpu_rightsizer.predict.roofline import Z95, sigma
+from gpu_rightsizer.predict.roofline import SIGMA_FIRST, Z95, sigma
 from gpu_rightsizer.predict.transfer import device_use, slowdown
 from gpu_rightsizer.predict.work import Row, Work, work
 
@@ -132,14 +132,15 @@ def _joined(  # noqa: PLR0917 - the stages of one computation, each used once
     by_load, sooner = _exceedance(fleet, (room, np.where(stable < room, stable, np.nan)), fits)
     by_load = np.where(reserved & fits & (capacity >= cap), 0.0, by_load)
     by_configuration = _configuration(fleet, of_class)
-    spread = np.where(fleet.own & np.isfinite(_measured_tpot(fleet)), _OWN_SIGMA, sigma(asked, fleet.hardware))
-    factor = np.exp(Z95 * spread)
+    measured = fleet.own & np.isfinite(_measured_tpot(fleet))
+    spread = np.where(measured, _OWN_SIGMA, sigma(asked, fleet.hardware))
+    first = np.where(measured, _OWN_SIGMA, SIGMA_FIRST)
     return Outlook(
         ledger=memory, flow=stream, capacity=np.where(reserved, capacity, np.nan), demand=demand, need=need,
         available=available, out_of_memory=1 - (1 - by_load) * (1 - by_configuration),
         overload=np.fmax(by_load, sooner),  # of the memory, or of the load where it becomes unstable sooner
-        tpot_bound=stream.tpot * factor, ttft_bound=stream.ttft * factor,
-        slo_miss=_slo_miss(fleet, stream, spread),
+        tpot_bound=stream.tpot * np.exp(Z95 * spread), ttft_bound=stream.ttft * np.exp(Z95 * first),
+        slo_miss=_slo_miss(fleet, stream, spread, first),
         precision=with_cache(verdicts(asked, fleet.hardware), asked, fleet.hardware, fleet.here),
         device_use=device_use([fleet.needs[r.world] for r in fleet.rows], asked, fleet.hardware, fleet.here),
         rate=asked.rate, longest=asked.longest, here=fleet.here, like=fleet.like,
@@ -261,11 +262,13 @@ def _measured_tpot(fleet: _Fleet) -> NDArray[np.float64]:
     return _column([np.nan if isinstance(p, Missing) else p.peak() for p in peaks])
 
 
-def _slo_miss(fleet: _Fleet, stream: Flow, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+def _slo_miss(
+    fleet: _Fleet, stream: Flow, spread: NDArray[np.float64], first: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """P(the model's error carries TPOT or TTFT over its objective): the larger of the two."""
     objectives = [fleet.worlds[row.world].workload.objective for row in fleet.rows]
     tpot = np.log(np.maximum(stream.tpot, 1e-9) / _column([o.tpot_p95 for o in objectives])) / spread
-    ttft = np.log(np.maximum(stream.ttft, 1e-9) / _column([o.ttft_p95 for o in objectives])) / spread
+    ttft = np.log(np.maximum(stream.ttft, 1e-9) / _column([o.ttft_p95 for o in objectives])) / first
     return _normal(np.maximum(tpot, ttft))
 
 

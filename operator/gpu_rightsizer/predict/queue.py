@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpu_rightsizer.predict.memory import sequences
-from gpu_rightsizer.predict.roofline import INTERFERENCE, Z95, Steps, prefill, steps
+from gpu_rightsizer.predict.roofline import INTERFERENCE, Z95, Steps, first_token, prefill, steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,10 +65,11 @@ def flow(work: Work, hardware: Hardware, capacity: NDArray[np.float64], slowdown
     share = np.minimum(work.rate * times.prompt, _MOST_PREFILL)
     batch = _batch(work, step, times.prompt, share, slowdown)
     busiest = np.minimum(batch + Z95 * np.sqrt(batch), np.maximum(limit, 1.0))
-    tpot = step.decode(np.maximum(busiest, 1.0)) * slowdown / (1 - INTERFERENCE * share)
+    decoding = step.decode(np.maximum(busiest, 1.0))
+    tpot = decoding * slowdown / (1 - INTERFERENCE * share)
     utilisation = work.rate * (times.prompt + work.output * times.full / np.maximum(limit, 1e-9))
     longest = np.fmin(work.long_prompt, work.longest)
-    first = prefill(work, hardware, longest) * slowdown / (1 - share) + tpot
+    first = first_token(work, hardware, longest, decoding) * slowdown / (1 - share)
     return Flow(batch, utilisation, share, tpot, first + _wait95(work, times, batch, limit))
 
 

@@ -41,7 +41,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """Columns of shape (rows, 1). NaN is unknown; bytes, tokens, seconds, requests/s of the busiest replica."""
+    """Columns of shape (rows, 1). NaN is unknown; bytes, tokens, seconds, requests/s of the busiest replica.
+
+    `windowed` is the share of layers that attend to the last `window` tokens alone.
+    """
 
     weights: NDArray[np.float64]
     kv_per_token: NDArray[np.float64]
@@ -56,6 +59,8 @@ class Work:
     active: NDArray[np.float64]
     experts: NDArray[np.float64]
     experts_per_token: NDArray[np.float64]
+    windowed: NDArray[np.float64]
+    window: NDArray[np.float64]
     dtype: NDArray[np.int64]
     engine: NDArray[np.int64]
     pipeline: NDArray[np.float64]
@@ -139,7 +144,7 @@ def _model(world: World, need: Need) -> dict[str, float]:
     model, settings = world.workload.model, world.workload.settings
     if isinstance(model, Missing):
         names = ("weights", "kv_per_token", "kv_heads", "layers", "hidden", "width", "vocabulary", "parameters",
-                 "active", "experts", "experts_per_token")  # fmt: skip
+                 "active", "experts", "experts_per_token", "windowed", "window")  # fmt: skip
         return dict.fromkeys(names, np.nan) | {"kv_replicated": 0, "dtype": 0}
     memory = need.memory
     ours = memory.weights if isinstance(memory, PreallocatedMemory) else weight_bytes(model, settings)
@@ -149,6 +154,7 @@ def _model(world: World, need: Need) -> dict[str, float]:
         "hidden": model.hidden, "width": model.heads * model.head_dim, "vocabulary": model.vocabulary,
         "parameters": model.parameters, "active": model.active_parameters, "experts": model.experts,
         "experts_per_token": model.experts_per_token,
+        "windowed": model.windowed_layers / model.layers, "window": model.sliding_window,
         "dtype": DTYPES.index(settings.weight_dtype or model.default_dtype),
     }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.readings import Signal
 from gpu_rightsizer.explain.words import say
 from gpu_rightsizer.predict.case import Case, columns, mean_tpot
+from gpu_rightsizer.predict.coefficients import FITTED
 from gpu_rightsizer.predict.queue import _waits, flow
-from gpu_rightsizer.predict.roofline import decode_step, prefill
+from gpu_rightsizer.predict.roofline import decode_step, first_token, prefill, steps
 from tests import builders as make
 from tests.unit.predict.support import codes, found
+
+if TYPE_CHECKING:
+    from gpu_rightsizer.domain.models import ModelArchitecture
 
 LLAMA_3_8B = replace(make.LLAMA_8B, name="meta-llama/Meta-Llama-3-8B-Instruct", max_context=8192)
 
@@ -37,15 +42,53 @@ def test_decode_speed_outside_the_fit(case: Case, milliseconds: float, tolerance
 
 
 def test_a_mixture_of_experts_reads_more_weights_the_larger_the_batch() -> None:
-    """Mixtral 8x7B: two of eight experts at batch 1, nearly all at batch 16; routing has a cost of its own."""
+    """Mixtral 8x7B: two of eight experts at batch 1, nearly all at batch 64; routing has a cost of its own."""
     case = Case(make.MIXTRAL_8X7B, make.H200, prompt=1, output=2)
     work, hardware = columns([case])
 
     one = decode_step(work, hardware, np.array([[1.0]]))
-    many = decode_step(work, hardware, np.array([[16.0]]))
+    many = decode_step(work, hardware, np.array([[64.0]]))
     dense = columns([replace(case, model=replace(make.MIXTRAL_8X7B, experts=0))])
     assert one < 0.45 * decode_step(*dense, np.array([[1.0]]))
-    assert many == pytest.approx(decode_step(*dense, np.array([[16.0]])), rel=0.15)
+    assert many == pytest.approx(decode_step(*dense, np.array([[64.0]])), rel=0.15)
+
+
+def test_experts_that_are_asked_for_alike_are_all_read_sooner() -> None:
+    """Where popularity is even, 1 - (1 - k/E)^(n - 1) of the others' experts are read."""
+    work, hardware = columns([Case(make.MIXTRAL_8X7B, make.H200)])
+    found = steps(work, hardware, replace(FITTED, routing=1e9))
+
+    even = found.decode(np.array([[16.0]])) - found.decode(np.array([[1.0]]))
+    rest = (found.multiply, found.each)
+    assert found.expert * (1 - 0.75**15) + 15 * rest[1] == pytest.approx(even, rel=0.02)
+    uneven = steps(work, hardware)
+    assert uneven.decode(np.array([[16.0]])) < found.decode(np.array([[16.0]]))
+
+
+def test_layers_with_a_window_read_no_more_than_the_window() -> None:
+    """gpt-oss: at 8,256 tokens half the layers read all of them, the others 128: (8256 + 128) / 2 of 8256."""
+    full = make.model("plain", layers=36, heads=64, kv_heads=8, head_dim=64)
+    windowed = replace(full, sliding_window=128, windowed_layers=18)
+
+    def read(model: ModelArchitecture) -> float:
+        work, hardware = columns([Case(model, make.H100, prompt=8192, output=128)])
+        idle = replace(work, kv_per_request=np.zeros((1, 1)))
+        return float((steps(work, hardware).each - steps(idle, hardware).each)[0, 0])
+
+    assert read(windowed) / read(full) == pytest.approx((8256 + 128) / 2 / 8256)
+
+
+def test_four_bits_of_a_mixture_are_those_of_its_experts() -> None:
+    """One request of Kimi-K2 in int4 reads 10.4e9 x 2 bytes beside 21.3e9 parameters of experts at half a byte."""
+    kimi = make.model(
+        "kimi", 1026.4, active=32.86, layers=61, hidden=7168, heads=64, kv_heads=64, vocabulary=163840, experts=384,
+        experts_per_token=8,
+    )  # fmt: skip
+    work, hardware = columns([Case(kimi, make.H200, settings=EngineSettings(weight_dtype=WeightDtype.INT4))])
+    share = float(work.weights[0, 0]) / 594e9  # of what the published checkpoint takes
+    one = float(steps(work, hardware, replace(FITTED, int4=1e12)).read[0, 0]) * 1e12
+
+    assert one / share == pytest.approx(10.4e9 * 2 + 21.1e9 * 0.56, rel=0.03)
 
 
 def test_fewer_larger_devices_waste_less_bandwidth() -> None:
@@ -58,6 +101,14 @@ def test_fewer_larger_devices_waste_less_bandwidth() -> None:
     )
 
     assert 1.5 < tpot[0] / tpot[1] < 4
+
+
+def test_a_first_token_takes_its_prompt_and_what_it_waits_for() -> None:
+    work, hardware = columns([Case(make.LLAMA_8B, make.H100, prompt=1000)])
+    step = np.array([[0.01]])
+
+    own = first_token(work, hardware, work.prompt, step) - prefill(work, hardware, work.prompt)
+    assert own[0, 0] == pytest.approx(FITTED.first_delay[0] + 0.01 * FITTED.first_steps[0])
 
 
 def test_waiting_agrees_with_an_mmc_queue() -> None:
@@ -139,7 +190,7 @@ def test_a_quantile_within_its_histogram_bucket_proves_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "widening"), [("p5en.48xlarge", 1.179), ("g6e.xlarge", 1.509)], ids=["measured", "not measured"]
+    ("name", "widening"), [("p5en.48xlarge", 1.150), ("g6e.xlarge", 1.509)], ids=["measured", "not measured"]
 )
 def test_the_bound_is_wider_where_nothing_was_measured(name: str, widening: float) -> None:
     prediction = found(make.world(), name).prediction
