@@ -128,6 +128,7 @@ class Cycle:
         observations = await self.sight.see(fleet.workloads, fleet.membership, now, self._laps)
         return [World(*pair) for pair in zip(fleet.workloads, observations, strict=True)], {}
 
+    @paused_collector()
     def _judge(
         self, fleet: _Fleet, worlds: Sequence[World], held: Mapping[str, Hold], now: datetime
     ) -> tuple[list[Evaluation], list[Wanted]]:

@@ -71,14 +71,15 @@ def _uncapped(
 def interpolated(
     tails: Sequence[DemandTail], capacity: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The same for many capacities of each tail, (n, m): exact at 20 of them, cubic between; NaN where not asked.
+    """For many capacities of each tail, (n, m), whatever its cap: exact at 20 of them, cubic between; NaN: not asked.
 
     log P is smooth in asinh(log(capacity / threshold) / 0.2): the error is below a tenth of P (a test says so).
     """
     if capacity.shape[1] <= _KNOTS:
         rows, columns = np.nonzero(np.isfinite(capacity))
         out = np.full(capacity.shape, np.nan)
-        out[rows, columns] = exceedances(tails, rows, capacity[rows, columns], hours[rows])
+        exact = _uncapped(tails, rows, capacity[rows, columns], hours[rows])
+        out[rows, columns] = _as_it_came_true(exact, tails, rows, hours[rows])
         return out
     usual = np.array([t.seasonal.max() for t in tails])[:, None]
     bend = usual * np.array([t.threshold for t in tails])[:, None]
@@ -91,8 +92,7 @@ def interpolated(
     chances = _uncapped(tails, rows, knots.ravel(), hours[rows]).reshape(knots.shape)
     place = np.nan_to_num((asked - low) / span) * (_KNOTS - 1)
     inside = np.exp(np.minimum(_cubic(np.log(np.maximum(chances, 1e-300)), place), 0.0))
-    found = np.where(np.isnan(asked), 1.0, np.where(capacity >= _caps(tails)[:, None], 0.0, inside))
-    found = _as_it_came_true(found, tails, np.arange(len(tails)), hours)
+    found = _as_it_came_true(np.where(np.isnan(asked), 1.0, inside), tails, np.arange(len(tails)), hours)
     return np.where(np.isnan(capacity), np.nan, found)
 
 

@@ -23,7 +23,7 @@ from gpu_rightsizer.domain.need import (
     PreallocatedMemory,
     Recalibration,
 )
-from gpu_rightsizer.domain.readings import Missing, MissingReason, Signal
+from gpu_rightsizer.domain.readings import BlockSeries, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import Bytes
 from gpu_rightsizer.estimate import incidents
 from gpu_rightsizer.estimate.backlog import without_backlog
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gpu_rightsizer.domain.readings import BlockSeries
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.domain.world import World
     from gpu_rightsizer.estimate.overview import Name, Overview
@@ -199,7 +198,7 @@ def _unseen_corrected(demand: BlockSeries, batch: float, work: Load | Missing) -
     if not batch / work.requests_per_second < _SHORT_REQUEST_SECONDS:
         return demand
     raised = demand.values + np.sqrt(np.maximum(work.kv_tokens_per_request * demand.values, 0.0))
-    return replace(demand, values=raised)
+    return BlockSeries(demand.start, demand.block, raised, demand.coverage)
 
 
 def most_demand(workload: Workload) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -235,7 +235,7 @@ def _exceedance(
     """P(demand > capacity within each workload's horizon); NaN where there is no tail, 1 where today's does not fit."""
     known = [_tail(fleet.needs[row.world]) for row in fleet.rows]
     rows = np.array([t is not None for t in known], dtype=bool)
-    tails = [t if t.cap is None else replace(t, cap=None) for t in known if t is not None]  # no demand: see `_caps`
+    tails = [t for t in known if t is not None]
     out = np.full((len(known), len(capacities), fits.shape[1]), np.nan)
     if tails:
         hours = _horizon_days(fleet)[rows, 0] * 24
