@@ -48,6 +48,13 @@ class Current(Wire):
         CountOut | None, Field(description="Accelerators that one copy of the model is split over.")
     ] = None
     capacity_type: Annotated[Commitment | None, Field(description="What kind of capacity the price buys.")] = None
+    changed_at: Annotated[
+        TimeOut | None,
+        Field(
+            description="When it was first seen to run on another accelerator, or another number of them, than before, "
+            "RFC 3339. Absent: no such change was seen."
+        ),
+    ] = None
     hourly_usd: Annotated[
         UsdOut | None, Field(description="USD per hour of all replicas. Absent: the price is not known.")
     ] = None

@@ -10,9 +10,10 @@ from gpu_rightsizer.api import incidents
 from gpu_rightsizer.api.declared import declared_class
 from gpu_rightsizer.api.read import Problem, read_inference_deployment, read_instance_class
 from gpu_rightsizer.api.to_domain import terms
+from gpu_rightsizer.api.units import parse_time
 from gpu_rightsizer.controller.guides import UNREADABLE, unreadable
 from gpu_rightsizer.domain.finding import Code
-from gpu_rightsizer.domain.workload import Advised, Mode, WorkloadKey
+from gpu_rightsizer.domain.workload import Advised, Mode, SeenRunning, WorkloadKey
 from gpu_rightsizer.observe.fleet import ClusterView, Request
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _asked(raw: Raw, guides: Guides, class_names: Sequence[str]) -> Asked:
             overrides=wanted.overrides,
             incidents=tuple(incidents.to_domain(each) for each in remembered),
             advised=_advised(stored.object.status, meta["generation"]),
+            ran=_ran(stored.object.status),
         ),
     )
 
@@ -101,6 +103,14 @@ def _advised(status: InferenceDeploymentStatus | None, generation: int) -> Advis
         return Advised(action)
     ranks = target.tensor_parallel or 1
     return Advised(action, target.instance_class, target.accelerators or 0, target.replicas or 0, ranks)
+
+
+def _ran(status: InferenceDeploymentStatus | None) -> SeenRunning | None:
+    if status is None or status.current is None:
+        return None
+    here = status.current
+    changed = parse_time(here.changed_at) if here.changed_at else None
+    return SeenRunning(here.accelerator or "", here.accelerators or 0, changed)
 
 
 def is_off(each: Asked) -> bool:

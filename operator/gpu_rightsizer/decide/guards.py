@@ -6,11 +6,13 @@ A guard that holds for want of data makes the verdict `Unknown`; one that holds 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import LEAST_SHARE, attributed_hourly, is_worth_moving_for, potential_hourly
 from gpu_rightsizer.decide.payback import payback, too_long
 from gpu_rightsizer.decide.rules import leave_nothing
+from gpu_rightsizer.decide.standing import last_change
 from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.readings import Missing
@@ -33,6 +35,7 @@ _OBSCURED: Final = frozenset(
 WANT_OF_DATA: Final = (
     _UNSEEN | _UNNAMED | _YOUNG | _OBSCURED | {Code.TARGET_MISSING, Code.TARGET_CLAIMED_TWICE, Code.PRICE_UNKNOWN}
 )
+COOLS_DOWN: Final = timedelta(hours=72)  # holds three daily peaks of what runs now
 # `Unknown` is the answer: data are missing, or data or rules contradict each other.
 UNDECIDED: Final = WANT_OF_DATA | {Code.RULES_ALLOW_NOTHING}
 HELD: Final = frozenset({Code.SMALLER_MEMORY_HELD, Code.SHRINK_HELD}) | WANT_OF_DATA - {Code.PRICE_UNKNOWN}
@@ -135,6 +138,15 @@ def holds_clearly(proposal: Proposal) -> tuple[Finding, ...]:
     return (found(Code.HOLDS_BARELY, target=proposal.barely.configuration.instance.name),)
 
 
+def has_cooled_down(proposal: Proposal) -> tuple[Finding, ...]:
+    """It has run for three days where it runs now."""
+    here = proposal.situation
+    changed = last_change(here.workload, here.now)
+    if proposal.target is None or changed is None or here.now - changed >= COOLS_DOWN:
+        return ()
+    return (found(Code.CHANGED_RECENTLY, since=changed, needed=COOLS_DOWN),)
+
+
 def saves_enough(proposal: Proposal) -> tuple[Finding, ...]:
     """At least 10 % and one cent an hour."""
     current, target, workload = proposal.situation.current, proposal.target, proposal.situation.workload
@@ -165,6 +177,7 @@ GUARDS: Final[tuple[Callable[[Proposal], tuple[Finding, ...]], ...]] = (
     is_worth_the_risk,
     finds_something_cheaper,
     holds_clearly,
+    has_cooled_down,
     saves_enough,
     pays_back,
 )

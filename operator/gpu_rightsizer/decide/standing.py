@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Final
 from gpu_rightsizer.decide.money import LEAST_SHARE, potential_hourly
 from gpu_rightsizer.decide.payback import payback
 from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.readings import Missing, MissingReason
 from gpu_rightsizer.predict.findings import OVERLOAD_BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     import numpy as np
     from numpy.typing import NDArray
 
     from gpu_rightsizer.decide.situation import Situation
     from gpu_rightsizer.domain.decision import Candidate, Configuration
+    from gpu_rightsizer.domain.workload import Workload
 
 _SPARE: Final = 1.05  # of latency and memory: an hour's peak repeats no better
 _SPARE_OF_PROBABILITY: Final = 1.25  # a tail multiplies what it is fed
@@ -73,6 +76,20 @@ def holds_clearly(here: Situation, candidate: Candidate) -> bool:
         return False
     more = (what.overload_probability or 0.0) - ((now.overload_probability if now else None) or 0.0)
     return more * _SPARE_OF_PROBABILITY <= max(OVERLOAD_BUDGET, objective.max_oom_risk)
+
+
+def last_change(workload: Workload, now: datetime) -> datetime | None:
+    """When it was last seen to move to another accelerator, or another number of them; None where no move was seen.
+
+    Another image or argument is none: what is deployed every day is judged all the same.
+    """
+    before, here = workload.ran, workload.placement
+    if before is None:
+        return None
+    if isinstance(here, Missing):
+        return now if here.why is MissingReason.CONTRADICTORY and before.accelerator else before.changed_at
+    same = (before.accelerator, before.accelerators) == (here.accelerator.product, workload.pod.accelerators)
+    return before.changed_at if same or not before.accelerator else now
 
 
 def _was_settled(here: Situation) -> bool:

@@ -62,6 +62,7 @@ class Code(StrEnum):
     NOTHING_CHEAPER = "NothingCheaper"
     RULES_ALLOW_NO_OTHER = "RulesAllowNoOther"  # the present class alone
     SAVING_TOO_SMALL = "SavingTooSmall"
+    CHANGED_RECENTLY = "ChangedRecently"  # it moved to other accelerators
     HOLDS_BARELY = "HoldsBarely"  # by less than what measurements differ from day to day
     PAYBACK_TOO_LONG = "PaybackTooLong"  # than a load usually stays as it is
     UNDER_SIZED = "UnderSized"

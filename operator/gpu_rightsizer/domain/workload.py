@@ -181,6 +181,15 @@ class Advised:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenRunning:
+    """On what it ran at the last look (`status.current`; empty: not known or mixed), and when that last changed."""
+
+    accelerator: str  # the product
+    accelerators: int
+    changed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """Everything about one deployment that is configured or stands in the cluster, before any metric."""
 
@@ -204,3 +213,4 @@ class Workload:
     incidents: tuple[Incident, ...]
     since: datetime | None  # when the current revision (template hash) began
     advised: Advised | None = None
+    ran: SeenRunning | None = None

@@ -35,7 +35,7 @@ def status(
     new: dict[str, object] = {
         "observedGeneration": workload.key.generation,
         "conditions": conditions(evaluation, Frame(workload.key.generation, now, _conditions(previous))),
-        "current": current(evaluation),
+        "current": current(evaluation, now),
         "usage": usage(evaluation),
         "recommendation": advice,
     }

@@ -6,6 +6,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from gpu_rightsizer.decide.standing import last_change
 from gpu_rightsizer.domain.need import IdleState
 from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, Signal
 from gpu_rightsizer.estimate.memory import device_total, pool_tokens
@@ -80,7 +81,7 @@ def _signals_by_metric() -> dict[str, Signal]:
 _TOLD_BY: Final[Mapping[str, Signal]] = MappingProxyType(_signals_by_metric())
 
 
-def current(evaluation: Evaluation) -> dict[str, object]:
+def current(evaluation: Evaluation, now: datetime) -> dict[str, object]:
     """Where it runs now and what that costs; what is unknown is absent."""
     workload, decision = evaluation.world.workload, evaluation.decision
     hourly = decision.cost.current_hourly
@@ -97,6 +98,8 @@ def current(evaluation: Evaluation) -> dict[str, object]:
         "replicas": workload.replicas,
         "tensorParallel": workload.settings.tensor_parallel,
     }
+    if (changed := last_change(workload, now)) is not None:
+        place["changedAt"] = numbers.instant(changed)
     if hourly is not None:
         place |= {"hourlyUSD": numbers.usd(hourly), "monthlyUSD": numbers.cents(numbers.monthly(hourly))}
     return place

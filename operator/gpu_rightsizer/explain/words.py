@@ -156,6 +156,10 @@ _DECISION: Final = {
     Code.SAVING_TOO_SMALL: (
         "The best saving is too small to move for[: {saved:usd}/h][ ({share:share})][; {least:share} is the least]."
     ),
+    Code.CHANGED_RECENTLY: (
+        "It moved to other accelerators[ on {since:day}]: nothing cheaper is proposed[ for {needed:duration} after "
+        "that]."
+    ),
     Code.HOLDS_BARELY: (
         "A cheaper class holds, but too closely to change the recommendation for[: {target:name}]. It is proposed once "
         "there is room to spare."

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PlacementRules,
         PodShape,
         ScaleToZeroRules,
+        SeenRunning,
         WorkloadKey,
     )
     from gpu_rightsizer.observe.inventory import Inventory
@@ -44,7 +45,7 @@ _REVISION: Final = "deployment.kubernetes.io/revision"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One InferenceDeployment as plain values; `incidents` and `advised` are what its status remembers."""
+    """One InferenceDeployment as plain values; `incidents`, `advised` and `ran` are what its status remembers."""
 
     key: WorkloadKey
     target: TargetRef
@@ -55,6 +56,7 @@ class Request:
     overrides: Overrides = field(default_factory=Overrides)
     incidents: tuple[Incident, ...] = ()
     advised: Advised | None = None
+    ran: SeenRunning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class _Fleet:
             incidents=self._incidents(request, pods, read),
             since=self._not_after_now(self._since(key, target, pods)),
             advised=request.advised,
+            ran=request.ran,
         )
 
     def _claims(self, key: Key, target: Raw, spec: Raw) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from gpu_rightsizer.controller.guides import Guides
 from gpu_rightsizer.controller.look import LISTS, Lists
 from gpu_rightsizer.controller.translate import asked
 from gpu_rightsizer.domain.action import Action
-from gpu_rightsizer.domain.workload import Advised
+from gpu_rightsizer.domain.workload import Advised, SeenRunning
 
 PLACE = {"instanceClass": "g6e.xlarge", "accelerators": 2, "replicas": 3, "tensorParallel": 2}
 RESIZE = {"id": "a", "action": "Resize", "confidence": "High", "target": PLACE}
@@ -44,3 +45,18 @@ def test_so_is_that_nothing_was_to_be_done() -> None:
 )
 def test_nothing_stands_without_one_or_for_another_spec(status: dict[str, Any] | None) -> None:
     assert remembered(status) is None
+
+
+def test_where_it_ran_and_since_when_is_remembered_too() -> None:
+    here = {"accelerator": "NVIDIA-L40S", "accelerators": 2, "changedAt": "2026-11-20T10:00:00Z"}
+    meta = {"name": "llm", "namespace": "chat", "uid": "u", "generation": 4, "resourceVersion": "1"}
+    lists = Lists({name: [] for name in LISTS}, frozenset())
+    lists.objects["inference_deployments"] = [
+        {"metadata": meta, "spec": {"targetRef": {"name": "llm"}}, "status": {"current": here}}
+    ]
+    lists.objects["namespaces"] = [{"metadata": {"name": "chat", "labels": {}}}]
+
+    (only,) = asked(lists, Guides(lists), [])
+
+    assert only.request is not None
+    assert only.request.ran == SeenRunning("NVIDIA-L40S", 2, datetime(2026, 11, 20, 10, tzinfo=UTC))

@@ -170,6 +170,7 @@ _FACTS: Final[Mapping[Code, dict[str, Fact]]] = {
         "host_time": WHEN,
     },
     Code.PAYS_BACK: {"after": timedelta(hours=3), "change": 26.3},
+    Code.CHANGED_RECENTLY: {"since": WHEN, "needed": timedelta(hours=72)},
     Code.HOLDS_BARELY: {"target": "g6e.xlarge"},
     Code.PAYBACK_TOO_LONG: {
         "change": 113.0,
