@@ -1,4 +1,4 @@
-"""A twin that runs out of memory at long prompts: with the limits that it is told to take it lives, on the same class."""
+"""A twin that runs out of memory at long prompts lives with the limits that it is told to take, on the same class."""
 
 from __future__ import annotations
 
