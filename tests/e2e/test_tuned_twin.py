@@ -1,4 +1,4 @@
-"""A twin that runs out of memory at long prompts: with the limits that it is told to take it lives, where it is."""
+"""A twin that runs out of memory at long prompts lives with the limits that it is told to take, on the same class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.verdicts import tuned
 from gpu_rightsizer.adapters.prometheus import PrometheusMetrics
 from gpu_rightsizer.adapters.prometheus_session import PrometheusSettings
 from gpu_rightsizer.controller.sight import Sight
-from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.decision import Action
 from testbed import listed
 from testbed.prometheus import PrometheusServer
 from testbed.twin.arrivals import Family, Lengths, Steady
