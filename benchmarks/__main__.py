@@ -22,6 +22,7 @@ CAMPAIGNS = {
         "benchmarks.calibration",
         "realised over stated probability on synthetic fleets with known futures",
     ),
+    "sharing": ("benchmarks.sharing", "seconds and cost of sharing owned capacity by the fleet"),
     "bounds": ("benchmarks.bounds", "an autoscaler's bounds from block peaks; needs the traces in SERVEGEN_TRACES"),
     "servegen": ("benchmarks.servegen", "real LLM traffic, a week judged; needs the traces in SERVEGEN_TRACES"),
 }

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 BLOCKS: Final = (60, 10)
 PARTS: Final = (1, 2, 4, 8)  # replicas that hold the fit week's peak
-ROOMS: Final = (1.5, float(scaling.ROOM))  # what all that are allowed hold, in times of that peak
+ROOMS: Final = (2.0, 4.0, float(scaling.ROOM))  # what all that are allowed hold, in times of that peak
 LEAD: Final = 6  # minutes: five for a start, one to notice
 ALLOWED: Final = (1 - 0.999) * 7 * 1440  # minutes a week: the objective's default
 MONDAY: Final = 4 * 86_400  # the trace's own begin is not told

@@ -81,7 +81,7 @@ class Elastic(Wire):
     ] = None
     min_replicas: Annotated[CountOut, Field(description="The least number at any time.")]
     max_replicas: Annotated[
-        CountOut, Field(description="The largest number: four times what holds the peak, or the rules' bound.")
+        CountOut, Field(description="The largest number: eight times what holds the peak, or the rules' bound.")
     ]
     windows: Annotated[
         tuple[ReplicaWindow, ...],

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HPA = "HorizontalPodAutoscaler/chat"
 L40S = make.L40S.memory * 0.98
-DAY = make.series(np.where(np.arange(14 * 24) % 24 < 4, 1.0, 0.08))  # from noon to four, UTC
+DAY = make.series(np.where(np.arange(14 * 24) % 24 < 4, 1.0, 0.03))  # from noon to four, UTC
 
 
 def times(by: float) -> BlockSeries:
@@ -82,7 +82,7 @@ def test_it_is_told_in_words() -> None:
 
     holds, setting, owner = (say(one) for one in found.decision.reasons[:3])
     assert holds == (
-        "As many replicas as demand asks would hold: 1 to 12 on g6e.xlarge, $4.65/h on average instead of $7.44/h. Too "
+        "As many replicas as demand asks would hold: 1 to 24 on g6e.xlarge, $4.65/h on average instead of $7.44/h. Too "
         "few for at most 0 minutes a week, by a replay of its peaks with 6m until a new one serves."
     )
     assert setting == (
