@@ -122,6 +122,7 @@ def workloads(draw: st.DrawFn) -> Workload:
     return make.workload(
         on=where, model=draw(models | missing_values), engine=draw(engines | missing_values),
         tensor_parallel=ranks, replicas=draw(st.integers(1, 3)), rules=rules,
+        replicas_owner=draw(st.sampled_from(("", "", "HorizontalPodAutoscaler/chat"))),
         incidents=tuple(draw(st.lists(incidents(), max_size=3))), shared_device=draw(st.booleans()),
         objective=make.objective(draw(st.floats(0.05, 10)), draw(st.floats(0.005, 0.2)), draw(st.floats(0.0, 0.1))),
     )  # fmt: skip
@@ -169,7 +170,8 @@ def _absurd(history: object) -> object:
 _SIGNAL = {
     "kv_demand": Signal.KV_DEMAND, "running": Signal.RUNNING, "waiting": Signal.WAITING,
     "prompt_rate": Signal.PROMPT_RATE, "generation_rate": Signal.GENERATION_RATE, "requests": Signal.REQUESTS,
-    "ttft": Signal.TTFT, "tpot": Signal.TPOT, "preemptions": Signal.PREEMPTIONS, "fb_used": Signal.FB_USED,
+    "replicas": Signal.REPLICAS, "ttft": Signal.TTFT, "tpot": Signal.TPOT, "preemptions": Signal.PREEMPTIONS,
+    "fb_used": Signal.FB_USED,
     "gpu_activity": Signal.GPU_ACTIVITY, "dram_activity": Signal.DRAM_ACTIVITY, "host_memory": Signal.HOST_MEMORY,
     "host_cpu": Signal.HOST_CPU, "kv_pool": Signal.KV_POOL, "fb_total": Signal.FB_TOTAL,
     "prompt_tokens": Signal.PROMPT_TOKENS, "output_tokens": Signal.OUTPUT_TOKENS,

@@ -38,6 +38,7 @@ LEAST_DAYS: Final = 7  # of which half are judged
 LEAST_SHARE: Final = 0.9  # of blocks known
 _WEEK_MINUTES: Final = 7 * 1440
 _MOST: Final = 8  # replicas looked at where no bound is given
+_LARGEST: Final = 256  # a larger number of replicas is not replayed
 _SIZES: Final = 4  # classes replayed, the most promising first
 _SPIKY: Final = 3.0  # a peak that many times the usual demand is far above it
 _WORTH_A_LOOK: Final = 2.0  # one that holds costs that many times the cheapest that could serve fewer requests
@@ -128,7 +129,8 @@ def _seen(world: World, need: Need) -> _Seen | None:
     if isinstance(series, Missing) or series.span_seconds() < LEAST_DAYS * 86_400 or not peak > 0:
         return None
     count = _replicas(workload, observation, series)
-    if count is None or series.known_share() < LEAST_SHARE:
+    replicas = None if count is None else _at_peak(observation, series, count)
+    if count is None or replicas is None or series.known_share() < LEAST_SHARE:
         return None
     first = int(np.argmax(series.known()))
     # What the estimate adds for peaks between scrapes counts for every block, what it takes off as a backlog for those.
@@ -137,7 +139,7 @@ def _seen(world: World, need: Need) -> _Seen | None:
     demand = Demand(series.start + first * series.block, series.block // 60, values[first:])
     # Who came or went within a block counts in it for the demand, but was not paid for all of it.
     paid = np.fmin(count[first:-1], count[first + 1 :])
-    return _Seen(demand, _at_peak(observation, series, count), float(np.nanmean(paid)), peak)
+    return _Seen(demand, replicas, float(np.nanmean(paid)), peak)
 
 
 def _replicas(workload: Workload, observation: Observation, like: BlockSeries) -> NDArray[np.float64] | None:
@@ -150,11 +152,15 @@ def _replicas(workload: Workload, observation: Observation, like: BlockSeries) -
     at = (like.times() - counted.start) // counted.block
     inside = (at >= 0) & (at < len(counted.values))
     found = np.where(inside, counted.values[np.clip(at, 0, len(counted.values) - 1)], np.nan)
+    if not np.isfinite(found).any():
+        return None
     return np.where(np.isfinite(like.values) & ~np.isfinite(found), np.nanmax(found), found)
 
 
-def _at_peak(observation: Observation, like: BlockSeries, count: NDArray[np.float64]) -> int:
+def _at_peak(observation: Observation, like: BlockSeries, count: NDArray[np.float64]) -> int | None:
     """So many replicas at the busiest one's peak are as much work as was ever seen, by every measure of it."""
+    if not np.nanmax(count) <= _LARGEST:
+        return None
     most = 1.0
     for each in (observation.kv_demand, observation.running, observation.generation_rate, observation.prompt_rate):
         if isinstance(each, BlockSeries) and each.peak() > 0:
@@ -166,8 +172,8 @@ def _at_peak(observation: Observation, like: BlockSeries, count: NDArray[np.floa
 def _opened(workload: Workload, seen: _Seen) -> Workload:
     """With as many replicas as the peak was the work of, and any number allowed that a person allows."""
     rules = workload.rules
-    most = rules.max_replicas or max(_MOST, 2 * seen.replicas)
-    open_rules = replace(rules, min_replicas=1, max_replicas=max(most, rules.min_replicas or 1))
+    most = max(_MOST, 2 * seen.replicas)
+    open_rules = replace(rules, min_replicas=1, max_replicas=min(most, rules.max_replicas or most))
     return replace(workload, replicas=seen.replicas, replicas_owner="", rules=open_rules)
 
 
@@ -227,7 +233,7 @@ def _size(here: Situation, place: int, seen: _Seen, rules: PlacementRules) -> tu
     holding, price = candidate.configuration.replicas, candidate.hourly or Decimal(0)
     node = columns.single[place] or price / holding
     room = -(-holding // max(1, round(price / node) if node else 1))
-    enough = max(holding, rules.min_replicas or 1)
+    enough = max(holding, min(rules.min_replicas or 1, _LARGEST))
     most = max(enough, min(ROOM * enough, rules.max_replicas or ROOM * enough))
     hourly = np.array([-(-count // room) * float(node) for count in range(most + 1)])
     placed = replace(candidate, configuration=replace(candidate.configuration, replicas=enough))
