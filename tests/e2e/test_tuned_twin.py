@@ -13,7 +13,7 @@ from benchmarks.verdicts import tuned
 from gpu_rightsizer.adapters.prometheus import PrometheusMetrics
 from gpu_rightsizer.adapters.prometheus_session import PrometheusSettings
 from gpu_rightsizer.controller.sight import Sight
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from testbed import listed
 from testbed.prometheus import PrometheusServer
 from testbed.twin.arrivals import Family, Lengths, Steady

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gpu_rightsizer.domain.decision import Action
+from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.workload import OomKind
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.annotations import RECOMMENDATION, annotations_of
