@@ -52,12 +52,17 @@ def weight_bytes(model: ModelArchitecture, settings: EngineSettings) -> float:
     """All weights in bytes. Quantised checkpoints keep the embedding and the output head in 16 bit.
 
     Checked: Llama-3.1-8B-FP8 is 9.08 GB = 6.98e9 x 1 + 1.05e9 x 2 (neuralmagic checkpoint), within the 2 % of scales.
+    Mixtures in 4 bits keep all but their experts in 16: Kimi-K2.5 is 595 GB, gpt-oss-120b 65 GB.
     """
     dtype = settings.weight_dtype or model.default_dtype
     if model.checkpoint_bytes is not None and dtype is model.default_dtype:
         return float(model.checkpoint_bytes)
     if dtype in (WeightDtype.BFLOAT16, WeightDtype.FLOAT16):
         return model.parameters * dtype.bytes_per_parameter
+    if dtype.bytes_per_parameter < 1 and model.experts > model.experts_per_token:
+        unused = model.experts / (model.experts - model.experts_per_token)  # a token leaves all but k of the experts
+        experts = (model.parameters - model.active_parameters) * unused
+        return experts * dtype.bytes_per_parameter + 2.0 * (model.parameters - experts)
     copies = 1 if model.parameters < _TIED_BELOW else 2
     embeddings = min(float(copies * model.vocabulary * model.hidden), model.parameters)
     return (model.parameters - embeddings) * dtype.bytes_per_parameter + 2.0 * embeddings

@@ -97,9 +97,12 @@ def steps(work: Work, hardware: Hardware, by: Coefficients = FITTED) -> Steps:
     faster on B200 than on H200.
     """
     read, expert = _weights_read(work)
+    width = _WIDTH_BY_CODE[work.dtype]
     share = np.array(by.bandwidth)[_generation(hardware)] * _read_share(work, by) * hardware.bandwidth
-    share = np.where(_WIDTH_BY_CODE[work.dtype] == _INT4, np.minimum(share, by.int4), share) * hardware.ranks
-    coarse = (work.engine == VLLM_LIKE) & (_WIDTH_BY_CODE[work.dtype] == _EIGHT) & ~_mixed(work)
+    if (width == _INT4).any():
+        share = np.where(width == _INT4, np.minimum(share, by.int4), share)
+    share = share * hardware.ranks
+    coarse = (work.engine == VLLM_LIKE) & (width == _EIGHT) & ~_mixed(work)
     coarse = coarse & (_generation(hardware) == HOPPER)
     latency, sent = _all_reduces(work, hardware, by)
     return Steps(

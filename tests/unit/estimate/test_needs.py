@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpu_rightsizer import catalogue
 from gpu_rightsizer.domain.engines import EngineType
 from gpu_rightsizer.domain.finding import Code, Finding
 from gpu_rightsizer.domain.finding import found as finding
@@ -245,6 +246,16 @@ def test_weights_are_those_of_published_checkpoints_or_a_little_more(
     model: ModelArchitecture, dtype: WeightDtype, gigabytes: float
 ) -> None:
     assert 0.99 * gigabytes <= weight_bytes(model, make.settings(weight_dtype=dtype)) / 1e9 <= 1.08 * gigabytes
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "gigabytes"),
+    [("moonshotai/Kimi-K2.5", WeightDtype.INT4, 595), ("openai/gpt-oss-120b", WeightDtype.MXFP4, 65.3)],
+)
+def test_mixtures_in_four_bits_keep_the_rest_in_sixteen(name: str, dtype: WeightDtype, gigabytes: float) -> None:
+    model = replace(catalogue.load().models[name], checkpoint_bytes=None)
+
+    assert weight_bytes(model, make.settings(weight_dtype=dtype)) / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
 def test_a_checkpoint_of_mixed_types_has_the_size_it_has() -> None:
