@@ -64,7 +64,7 @@ def test_a_full_batch_of_the_longest_requests_fits_so_that_no_burst_is_too_large
     assert (advice["action"], advice["target"]["instanceClass"]) == ("Tune", "g6e.xlarge")
     assert advice["reasons"][0] == (
         "Engine limits are enough, on the same class: --max-num-seqs=22; out-of-memory risk 97% -> 6.6%, p95 to the "
-        "first token at most 230ms at the peak; p4de.24xlarge instead costs $25.59/h more."
+        "first token at most 260ms at the peak; p4de.24xlarge instead costs $25.59/h more."
     )
     assert summary(told) == ("g6e.xlarge x1: tune --max-num-seqs=22, OOM risk 6.6% in 30d (now 97%, model-based)")
 
