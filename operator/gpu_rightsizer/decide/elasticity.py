@@ -31,7 +31,8 @@ def owned(need: Need, offers: Offers, now: datetime, taken: Mapping[str, Finding
     limit = (1 - LEAST_SHARE) * as_it_is.hourly if as_it_is else None  # better bounds alone are the smaller change
     others = [each.at for each in offers.elastic if limit is None or each is as_it_is or each.hourly <= limit]
     choices = (here, *(each for each in others if not same_place(each.configuration, here.configuration)))
-    decision = decide(offers.workload, need, choices, now, taken)
+    workload = replace(offers.workload, replicas_owner=offers.owner)
+    decision = decide(workload, need, choices, now, taken)
     where = decision.target or here
     bounds = next((each for each in offers.elastic if _same_size(each.at, where)), None)
     if decision.action not in _SETTLED:
@@ -44,7 +45,8 @@ def owned(need: Need, offers: Offers, now: datetime, taken: Mapping[str, Finding
     bounds = replace(bounds, instead=instead)
     told = _told(bounds, offers)
     if decision.target is not None and told and _same_size(decision.target, here):  # no other class: only its number
-        return replace(decision, elastic=bounds, reasons=(*told, owner, *decision.reasons[1:]))
+        reasons = tuple(dict.fromkeys((*told, owner, *decision.reasons[1:])))
+        return replace(decision, elastic=bounds, reasons=reasons)
     return replace(decision, elastic=bounds, reasons=_with(decision, (owner, *told)))
 
 
