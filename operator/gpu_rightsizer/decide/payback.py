@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gpu_rightsizer.decide.money import potential_hourly
@@ -60,10 +61,22 @@ def payback(here: Situation, target: Candidate) -> Payback | None:
     saved = potential_hourly(here.workload, here.current, target)
     if saved is None or saved <= 0:
         return None
-    days = here.workload.objective.horizon / timedelta(days=1)
+    lasts, hours = _counted(here.workload.objective.horizon)
+    return Payback(_change(here, target), saved, saved * hours, lasts)
+
+
+@lru_cache(maxsize=64)
+def _counted(horizon: timedelta) -> tuple[timedelta, Decimal]:
+    """For how long a saving counts, and the hours of it that are as good as sure."""
+    days = horizon / timedelta(days=1)
     lasts = timedelta(days=-math.expm1(-REGIME_ENDS * days) / REGIME_ENDS)
-    worth = saved * Decimal(str(_SURENESS * (lasts / _HOUR)))
-    return Payback(_change(here, target), saved, worth, lasts)
+    return lasts, Decimal(str(_SURENESS * (lasts / _HOUR)))
+
+
+@lru_cache(maxsize=64)
+def _doubled(cold_start: timedelta) -> Decimal:
+    """Hours for which a replica and its successor both run."""
+    return Decimal(str((_DRAIN + _NODE + max(_LOAD, cold_start)) / _HOUR))
 
 
 def pays_back(back: Payback) -> Finding:
@@ -81,8 +94,7 @@ def too_long(back: Payback) -> Finding:
 def _change(here: Situation, target: Candidate) -> Decimal:
     """Every replica runs twice while its successor starts; a rollback costs the same again, and what failed."""
     rules, objective = here.workload.scale_to_zero, here.workload.objective
-    doubled = _DRAIN + _NODE + max(_LOAD, rules.cold_start)
-    surge = (target.hourly or Decimal(0)) * Decimal(str(doubled / _HOUR))
+    surge = (target.hourly or Decimal(0)) * _doubled(rules.cold_start)
     chance = target.prediction.slo_miss_probability
     back = Decimal(str(ROLLBACKS if chance is None else min(chance, _MOST_ROLLBACKS)))
     return (surge + REVIEW_USD + back * objective.oom_cost_usd) / (1 - back)
