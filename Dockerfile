@@ -51,6 +51,8 @@ COPY --from=build /site /opt/gpu-rightsizer
 COPY --from=build /app /opt/gpu-rightsizer
 # One thread for matrix products: they are small, and threads that wait for each other cost several times the work.
 ENV OPENBLAS_NUM_THREADS=1
+# Answers of tens of megabytes are read in several threads: glibc would keep an arena for each.
+ENV MALLOC_ARENA_MAX=1
 ENV PYTHONPATH=/opt/gpu-rightsizer PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 # A number, since the kubelet cannot tell whether a name is root.
 USER 65532:65532

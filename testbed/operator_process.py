@@ -54,8 +54,9 @@ class OperatorProcess:
         return [sys.executable, "-m", "gpu_rightsizer.cli.main", "run", *self._arguments]
 
     def environment(self) -> dict[str, str]:
-        """Its environment: the ServiceAccount's kubeconfig and the source root."""
-        return {**self._cluster.environment(self._kubeconfig), "PYTHONPATH": str(tools.ROOT / "operator")}
+        """Its environment: the ServiceAccount's kubeconfig, the source root, and what the image sets."""
+        own = {"PYTHONPATH": str(tools.ROOT / "operator"), "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+        return {**self._cluster.environment(self._kubeconfig), **own}
 
     @property
     def pid(self) -> int:
