@@ -50,8 +50,8 @@ def test_one_old_event_on_a_small_class_does_not_hold_the_large_one() -> None:
     assert paragraph(status(of, NOW)) == (
         "Out of memory on 2026-08-27 on g5.xlarge (device memory, while serving). The cause may be gone, the engine's "
         "settings changed since (weight 14%). Chance of another in 30d: 4.5% on g6e.xlarge (3.9% if that had never "
-        "been), 4.4% on p5.48xlarge (3.9%), 10% on g5.xlarge (7.7%), 10% on g5.2xlarge (7.7%). Staying costs $38,820.67 "
-        "more a month: in 30d as much as 38 out-of-memories at $1,000.00, and moving adds 0.0056%."
+        "been), 4.4% on p5.48xlarge (3.9%), 10% on g5.xlarge (7.7%), 10% on g5.2xlarge (7.7%). Staying costs "
+        "$38,820.67 more a month: in 30d as much as 38 out-of-memories at $1,000.00, and moving adds 0.0056%."
     )
 
 
