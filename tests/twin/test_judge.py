@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testbed.twin.arrivals import Diurnal, Family, Steady
+from testbed.twin.arrivals import DAY_S, Diurnal, Family, Steady
 from testbed.twin.deployment import workload_of
 from testbed.twin.fleet import Sizing, ground_truth, holds_on
 from testbed.twin.hardware import CLASSES, ascending_price
-from testbed.twin.judge import Objective, Placement, cheapest_that_holds, holds, placements
-from testbed.twin.population import random_twin
+from testbed.twin.judge import Objective, Placement, Trials, cheapest_that_holds, fails_within, holds, placements
+from testbed.twin.population import random_life, random_twin, sizing_of
 from testbed.twin.truth import PUBLISHED, draw
 from tests.twin.builders import HOUR_S, LLAMA_70B, small_spec
 
@@ -125,3 +125,37 @@ def test_the_twin_and_the_product_share_no_code() -> None:
             )
         ]
         assert not [name for name in imported if name.split(".")[0] == "gpu_rightsizer"], path
+
+
+def test_giving_up_early_changes_no_verdict() -> None:
+    spec = small_spec(family=Family(Diurnal(0.6)), span_s=3 * DAY_S, objective=Objective(1.0, 0.05, 0.99))
+    workload = workload_of(spec)
+    trials = Trials(workload)
+    places = list(placements(ascending_price(("g5.xlarge", "g6.xlarge", "g6.12xlarge", "g6e.xlarge", "p5.4xlarge")), 1))
+
+    held = [trials.hold(place) for place in places]
+
+    assert held == [holds(workload, place).ok for place in places]
+    assert any(held)
+    assert any(fails_within(workload, place, 2 * DAY_S) for place in places)
+
+
+@pytest.mark.parametrize("seed", [1_000_000, 1_000_013, 1_000_018])
+def test_a_life_is_sized_by_its_history_alone(seed: int) -> None:
+    life = random_life(seed)
+    verdict = holds(workload_of(life.spec), Placement(life.spec.node, life.spec.tp, life.spec.replicas))
+
+    assert life == random_life(seed)
+    assert workload_of(life.spec).span_s == life.spec.span_s
+    assert verdict.ok is (sizing_of(seed) is not Sizing.UNDER)
+
+
+def test_lives_have_the_pasts_that_are_said() -> None:
+    lives = [random_life(seed) for seed in range(1_000_000, 1_000_020)]
+
+    for life in lives:
+        assert (life.spec.hidden.spike_bytes_per_prompt_token > 0) is life.has_spikes
+        for each in life.incidents:
+            there, here = CLASSES[each.node_class], life.spec.node
+            assert there == here or there.accelerator.fb_total_mib < here.accelerator.fb_total_mib
+    assert 0 < sum(bool(life.incidents) or life.has_spikes for life in lives) < len(lives) / 2
