@@ -49,7 +49,7 @@ def allocate(menu: Sequence[Sequence[Option]], free: Mapping[str, int], seconds:
     least, order = _priced(columns)
     chosen = _by_order(menu, free, order)
     solved, gap = _solved(columns, seconds) if seconds > 0 else (None, 1.0)
-    if solved is not None and _cost(menu, solved) <= _cost(menu, chosen):
+    if solved is not None and _cost(menu, solved) <= _cost(menu, chosen) * (1 + _NOTHING):
         chosen = solved
     else:
         gap = 1.0
