@@ -116,7 +116,7 @@ def follow(seed: int) -> Followed:
     life = random_life(seed)
     spec = life.spec
     paper = Paper(life, simulate(spec, live_span_s=60.0), moment(seed))
-    evaluation = told(paper)
+    (evaluation,) = told([paper])
     said = read(paper, evaluation)
     future, where = future_of(spec), place_of(spec, said)
     there = outcome(replace(future, args=tuned(spec.args, said.engine_args)), where)

@@ -27,6 +27,7 @@ from testbed.twin.population import random_life
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from testbed.twin.deployment import TwinSpec
     from testbed.twin.population import Life
 
 TWINS = 20
@@ -52,13 +53,12 @@ def pairs(lives: Mapping[int, Life]) -> list[Pair]:
     actors = [Actor(each.spec, asked()) for each in lives.values()]
     there = advised(actors, time.monotonic(), step_s=STEP_S, spares=list(CLASSES))
     began = datetime.fromtimestamp(there.now, UTC)
-    found = []
-    for seed, life in lives.items():
-        status = there.statuses[life.spec.name]
-        paper = until(datetime.fromisoformat(status["recommendation"]["basis"]["to"]), life, began)
-        runs_on = f"{life.spec.node_class} tp{life.spec.tp} x{life.spec.replicas}"
-        found.append(Pair(seed, runs_on, Said.read(status), read(paper, told(paper))))
-    return found
+    ends = [datetime.fromisoformat(each["recommendation"]["basis"]["to"]) for each in there.statuses.values()]
+    papers = [until(max(ends), life, began) for life in lives.values()]
+    return [
+        Pair(seed, _place(life.spec), Said.read(there.statuses[life.spec.name]), read(paper, evaluation))
+        for (seed, life), paper, evaluation in zip(lives.items(), papers, told(papers), strict=True)
+    ]
 
 
 def until(end: datetime, life: Life, began: datetime) -> Paper:
@@ -79,6 +79,10 @@ def _said(said: Said) -> tuple[str, str, int, int, tuple[tuple[str, str], ...]]:
     return (
         said.action, said.instance_class, said.tensor_parallel, said.replicas, tuple(sorted(said.engine_args.items()))
     )  # fmt: skip
+
+
+def _place(spec: TwinSpec) -> str:
+    return f"{spec.node_class} tp{spec.tp} x{spec.replicas}"
 
 
 def _words(said: Said) -> str:
@@ -103,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         goals=[Goal("the same recommendation by both", "all", f"{same} of {len(found)}", same == len(found))],
         body=f"""`followed` reads twins without a cluster and without Prometheus. Here the same twins go through \
 a real Prometheus and a local control plane as well, the operator as a process of its own under the chart's \
-ServiceAccount, scraping on until it has read; the short path is given the same time, to the second.
+ServiceAccount, scraping on until it has read; the short path is given the same time, to the second, and the same \
+fleet (`followed` itself looks at each twin alone).
 
 {table(("seed", "runs on", "whole path", "short path", "same"), rows)}
 """,

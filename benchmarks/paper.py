@@ -23,6 +23,8 @@ from tests.e2e.on_paper import Onlooker
 from tests.fakes.metrics import FakeMetrics, Scraped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpu_rightsizer.domain.world import Evaluation
     from testbed.cluster.base import Object
     from testbed.twin.deployment import TwinRun
@@ -42,11 +44,10 @@ class Paper:
     end: datetime
 
     def objects(self) -> dict[str, list[Object]]:
-        """What a cluster lists of it; an empty node of every class says that each can be had."""
+        """What a cluster lists of it."""
         ends = self._ends()
         began = min([self.end - timedelta(seconds=self.run.spec.span_s), *(at - timedelta(days=3) for at in ends)])
         lists = listed.objects(self.run.spec, asked(), began)
-        lists["nodes"] += [spare_node(name).manifest() for name in CLASSES]
         (wanted,) = lists["inference_deployments"]
         wanted["status"] = {"incidents": self._remembered()}
         if ends:
@@ -79,17 +80,25 @@ class Paper:
         return [Scraped(each.labels, each.times_ms / 1000.0, each.values) for each in kept(series)]
 
 
+class Spares:
+    """An empty node of every class: each can be had."""
+
+    def objects(self) -> dict[str, list[Object]]:
+        """As a cluster lists them."""
+        return {"nodes": [spare_node(name).manifest() for name in CLASSES]}
+
+
 def asked() -> Asked:
     """Exactly the classes that the twin knows."""
     return Asked(host=SMALL_HOST, spec={"placement": {"instanceClasses": {"include": sorted(CLASSES)}}})
 
 
-def told(paper: Paper) -> Evaluation:
-    """What the operator makes of it."""
-    scope = Scope((), (paper.run.spec.namespace,))
-    onlooker = Onlooker(Sight(FakeMetrics(paper.scraped(), (scope,))))
-    (evaluation,) = onlooker.look([paper], paper.end + timedelta(seconds=LOOK_AFTER_S)).values()
-    return evaluation
+def told(papers: Sequence[Paper]) -> list[Evaluation]:
+    """What the operator makes of each, seen together at the end of the first (a fleet tells more of bursts)."""
+    scraped = [each for paper in papers for each in paper.scraped()]
+    scope = Scope((), tuple(sorted({each.run.spec.namespace for each in papers})))
+    onlooker = Onlooker(Sight(FakeMetrics(scraped, (scope,))))
+    return onlooker.evaluations([Spares(), *papers], papers[0].end + timedelta(seconds=LOOK_AFTER_S))
 
 
 def read(paper: Paper, evaluation: Evaluation) -> Said:

@@ -120,6 +120,10 @@ class Onlooker:
 
     def look(self, situations: Sequence[Listed], at: datetime = NOW) -> dict[str, Evaluation]:
         """What it makes of each, by name."""
+        return {each.world.workload.key.namespace: each for each in self.evaluations(situations, at)}
+
+    def evaluations(self, situations: Sequence[Listed], at: datetime) -> list[Evaluation]:
+        """The same of all that they list, in order."""
         lists = Lists({name: [] for name in LISTS})
         for situation in situations:
             for name, objects in situation.objects().items():
@@ -134,8 +138,7 @@ class Onlooker:
         with contextlib.closing(asyncio.new_event_loop()) as loop:  # asyncio.run writes out what a task returned
             observations = loop.run_until_complete(self.sight.see(workloads, membership, at, Laps(SystemClock())))
         worlds = [World(*pair) for pair in zip(workloads, observations, strict=True)]
-        evaluations = evaluate(worlds, inventory.classes, at)
-        return {each.world.workload.key.namespace: each for each in evaluations}
+        return evaluate(worlds, inventory.classes, at)
 
 
 @dataclass(slots=True)
