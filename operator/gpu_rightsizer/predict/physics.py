@@ -225,7 +225,8 @@ def _growth(fleet: _Fleet, asked: Work, stream: Flow) -> NDArray[np.float64]:
     share = _column([row.share for row in fleet.rows])
     known = (fleet.here >= 0)[:, None] & (present > 0) & np.isfinite(stream.batch)
     known = known & (stream.utilisation <= STABLE)
-    requests = _peaks(fleet) / asked.kv_per_request
+    held = asked.kv_per_request
+    requests = np.where(held > 0, _peaks(fleet) / np.where(held > 0, held, 1.0), 0.0)
     return np.asarray(np.where(known, peak_growth(requests * share, present, stream.batch), 1.0) * share)
 
 

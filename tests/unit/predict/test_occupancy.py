@@ -7,7 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from gpu_rightsizer.domain.readings import Measured
+from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.predict.occupancy import peak_growth
+from tests.builders import LADDER, NOW, flat, observation, world
 
 
 def growth(peak: float, here: float, there: float) -> float:
@@ -58,3 +61,12 @@ def test_longer_stays_of_the_same_arrivals_reach_such_peaks() -> None:
 
 def test_shapes_broadcast() -> None:
     assert peak_growth(np.full((3, 1), 9.0), np.full((3, 1), 2.0), np.full((3, 5), 6.0)).shape == (3, 5)
+
+
+def test_an_engine_that_never_worked_has_no_peak_to_grow() -> None:
+    nothing = {name: flat(0.0) for name in ("prompt_rate", "generation_rate", "requests", "running", "kv_demand")}
+    idle = world(observation(prompt_tokens=Measured(0.0), output_tokens=Measured(0.0), **nothing))
+
+    (evaluation,) = evaluate([idle], LADDER, NOW)  # without a warning: none of ours is let pass
+
+    assert all(math.isfinite(each.prediction.kv_demand_tokens or 0.0) for each in evaluation.candidates)
