@@ -25,10 +25,12 @@ def peak_growth(
     On 102 placements of 40 simulated deployments the growth predicted is 0.85 (p5), 1.02 (median) and 1.31 (p95) of the
     true one; the ratio of the means is 0.98, 1.48 and 3.58 of it.
     """
-    ratio = np.where((here > 0) & (there > here), there / np.where(here > 0, here, 1.0), 1.0)
-    ratio, n, a = np.broadcast_arrays(ratio, peak, here)
-    known = (ratio > 1.0) & (n > a)
-    n, a, ratio = np.where(known, n, 2.0), np.where(known, a, 1.0), np.where(np.isfinite(ratio), ratio, 1.0)
+    n, a, b = np.broadcast_arrays(peak, here, there)
+    grows = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > a)
+    a, b = np.where(grows, a, 1.0), np.where(grows, b, 1.0)
+    ratio = b / a
+    known = grows & np.isfinite(n) & (n > a)
+    n, a = np.where(known, n, 2.0), np.where(known, a, 1.0)
     rarity, mean = _rarity(n, a), a * ratio
     most = n * ratio
     for _ in range(_STEPS):

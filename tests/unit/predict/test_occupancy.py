@@ -30,7 +30,8 @@ def test_the_same_speed_changes_nothing_and_a_faster_class_is_no_credit() -> Non
 
 
 def test_what_is_not_known_grows_with_the_mean() -> None:
-    assert growth(float("nan"), 2.0, 6.0) == 3.0
+    assert growth(math.nan, 2.0, 6.0) == 3.0
+    assert growth(math.inf, 2.0, 6.0) == 3.0
     assert growth(1.0, 2.0, 6.0) == 3.0
 
 
@@ -40,6 +41,11 @@ def test_a_peak_is_as_rare_there_as_it_was_here(peak: float, here: float, there:
 
     assert 1.0 < grown / peak < there / here
     assert beyond(grown, there) == pytest.approx(beyond(peak, here), rel=0.15)  # Chernoff's bound has no prefactor
+
+
+@pytest.mark.parametrize(("here", "there"), [(0.0, 3.0), (math.nan, 3.0), (2.0, math.nan), (math.inf, math.inf)])
+def test_without_two_batches_there_is_no_growth(here: float, there: float) -> None:
+    assert growth(9.0, here, there) == 1.0
 
 
 def test_a_large_batch_grows_as_its_mean_does() -> None:
