@@ -64,6 +64,7 @@ class Runs:
     instance: InstanceClass
     replicas: int
     risk: float
+    tpot: float = Service().tpot  # seconds: how fast it serves there, see `pace_on`
     names: tuple[str, ...] = ()  # of the classes that may be proposed; empty: all
 
 
@@ -196,7 +197,8 @@ def _observation(window: Window, row: int, runs: Runs) -> Observation:
         kv_demand=series(traced.tokens[row] / each), running=series(traced.running[row] / each),
         waiting=series(np.zeros_like(requests)), prompt_rate=series(_highest_rate(prompt) / each),
         generation_rate=series(_highest_rate(output) / each), requests=series(requests, total=True),
-        replicas=series(np.full_like(requests, each)), ttft=missing(Signal.TTFT), tpot=missing(Signal.TPOT),
+        replicas=series(np.full_like(requests, each)), ttft=missing(Signal.TTFT),
+        tpot=series(np.full_like(requests, runs.tpot)),
         preemptions=series(np.zeros_like(requests), total=True), fb_used=missing(Signal.FB_USED),
         gpu_activity=missing(Signal.GPU_ACTIVITY), dram_activity=missing(Signal.DRAM_ACTIVITY),
         host_memory=missing(Signal.HOST_MEMORY), host_cpu=missing(Signal.HOST_CPU),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,8 @@ def run(options: Options) -> str:
         pace = demand.Service(tpot=options.tpot.total_seconds())
         current, ladder_for = _current(options), _ladder(options)
         present = pace_on(current.runs, fleet) if current and current.runs else None
+        if current and current.runs and present:
+            current = replace(current, runs=replace(current.runs, tpot=present.tpot))
         demanded = demand.demand_of(fleet, pace, options.seed, present)
         result = replay(demanded, ladder_for, settings, current)
         advised = advice(demanded, ladder_for, settings)
@@ -93,7 +95,8 @@ def _current(options: Options) -> Current | None:
         return None
     model = classes.known_model(options.model)
     tokens, hourly = classes.replica_on(model, options.current)
-    runs = Runs(model, classes.known_class(options.current), options.replicas, options.risk, options.classes)
+    place = classes.known_class(options.current)
+    runs = Runs(model, place, options.replicas, options.risk, names=options.classes)
     return Current(options.replicas * tokens, options.replicas * hourly, runs)
 
 

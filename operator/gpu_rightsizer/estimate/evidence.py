@@ -15,6 +15,7 @@ from gpu_rightsizer.domain.readings import BlockSeries, Measured, Missing, Missi
 from gpu_rightsizer.domain.units import MIB
 from gpu_rightsizer.estimate.censoring import aligned
 from gpu_rightsizer.estimate.memory import device_total, offered, pool_tokens
+from gpu_rightsizer.observe.queries import LATENCY_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,6 +189,8 @@ def _gaps(seen: Overview, now: datetime, *, engine_seen: bool) -> Iterator[Findi
     for missing in _missing(observation, impossible):
         if missing == impossible or (missing.what in essential and missing.what not in _IDENTITY):
             yield _gap(missing)
+    if engine_seen and _works_lately(observation) and not seen.peak("tpot") > 0:
+        yield _gap(_unmeasured(observation.tpot))  # how fast it serves today is what any other speed is scaled by
     if observation.attribution.pods_seen < observation.attribution.pods_expected:
         share = observation.attribution.pods_seen / observation.attribution.pods_expected
         yield found(Code.METRICS_INCOMPLETE, signal="pods", coverage=share, needed=1.0)
@@ -201,6 +204,18 @@ def _gaps(seen: Overview, now: datetime, *, engine_seen: bool) -> Iterator[Findi
     else:
         yield from _ended(observation, now, engine_seen=engine_seen)
     yield from _contradictions(seen)
+
+
+def _works_lately(observation: Observation) -> bool:
+    """Tokens were generated in the days of which latencies are asked."""
+    rate = observation.generation_rate
+    if not isinstance(rate, BlockSeries):
+        return False
+    return bool((rate.values[-(LATENCY_DAYS * 86_400 // rate.block) :] > 0).any())
+
+
+def _unmeasured(history: History) -> Missing:
+    return history if isinstance(history, Missing) else Missing(Signal.TPOT, MissingReason.INVALID)
 
 
 def _is_stale(seen: Overview, now: datetime) -> bool:

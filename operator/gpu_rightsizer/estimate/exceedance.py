@@ -41,8 +41,12 @@ def exceedances(
     tails: Sequence[DemandTail], rows: NDArray[np.intp], capacity: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The same for many pairs at once: `rows[i]` names the tail that `capacity[i]` and `hours[i]` belong to."""
-    modelled = np.where(capacity >= _caps(tails)[rows], 0.0, _uncapped(tails, rows, capacity, hours))
-    return _as_it_came_true(modelled, tails, rows, hours)
+    found = _uncapped(tails, rows, capacity, hours)
+    within = _within_windows([tails[row] for row in rows], hours)
+    if within is not None:
+        weekly = _uncapped(tails, rows, capacity, within)
+        found = _as_it_came_true(found[:, None], weekly[:, None], [tails[row] for row in rows], hours)[:, 0]
+    return np.where(capacity >= _caps(tails)[rows], 0.0, found)
 
 
 def _caps(tails: Sequence[DemandTail]) -> NDArray[np.float64]:
@@ -71,15 +75,26 @@ def _uncapped(
 def interpolated(
     tails: Sequence[DemandTail], capacity: NDArray[np.float64], hours: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """For many capacities of each tail, (n, m), whatever its cap: exact at 20 of them, cubic between; NaN: not asked.
+    """For many capacities of each tail, (n, m), whatever its cap; NaN where not asked."""
+    found = _interpolated(tails, capacity, hours)
+    within = _within_windows(tails, hours)
+    if within is None:
+        return found
+    weekly = found if np.array_equal(within, hours) else _interpolated(tails, capacity, within)
+    return np.where(np.isnan(capacity), np.nan, _as_it_came_true(found, weekly, tails, hours))
+
+
+def _interpolated(
+    tails: Sequence[DemandTail], capacity: NDArray[np.float64], hours: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """As modelled: exact at 20 capacities, cubic between.
 
     log P is smooth in asinh(log(capacity / threshold) / 0.2): the error is below a tenth of P (a test says so).
     """
     if capacity.shape[1] <= _KNOTS:
         rows, columns = np.nonzero(np.isfinite(capacity))
         out = np.full(capacity.shape, np.nan)
-        exact = _uncapped(tails, rows, capacity[rows, columns], hours[rows])
-        out[rows, columns] = _as_it_came_true(exact, tails, rows, hours[rows])
+        out[rows, columns] = _uncapped(tails, rows, capacity[rows, columns], hours[rows])
         return out
     usual = np.array([t.seasonal.max() for t in tails])[:, None]
     bend = usual * np.array([t.threshold for t in tails])[:, None]
@@ -92,8 +107,7 @@ def interpolated(
     chances = _uncapped(tails, rows, knots.ravel(), hours[rows]).reshape(knots.shape)
     place = np.nan_to_num((asked - low) / span) * (_KNOTS - 1)
     inside = np.exp(np.minimum(_cubic(np.log(np.maximum(chances, 1e-300)), place), 0.0))
-    found = _as_it_came_true(np.where(np.isnan(asked), 1.0, inside), tails, np.arange(len(tails)), hours)
-    return np.where(np.isnan(capacity), np.nan, found)
+    return np.where(np.isnan(capacity), np.nan, np.where(np.isnan(asked), 1.0, inside))
 
 
 def _ends(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -101,30 +115,41 @@ def _ends(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     return np.fmin.reduce(values, axis=1, keepdims=True), np.fmax.reduce(values, axis=1, keepdims=True)
 
 
+def _within_windows(tails: Sequence[DemandTail], hours: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The horizon of each tail, cut to the windows that its kind was compared in; None where none was."""
+    if all(t.recalibration is None for t in tails):
+        return None
+    compared = [np.inf if t.recalibration is None else t.recalibration.hours for t in tails]
+    return np.asarray(np.minimum(hours, compared), dtype=np.float64)
+
+
 def _as_it_came_true(
-    probability: NDArray[np.float64], tails: Sequence[DemandTail], rows: NDArray[np.intp], hours: NDArray[np.float64]
+    modelled: NDArray[np.float64],
+    within: NDArray[np.float64],
+    tails: Sequence[DemandTail],
+    hours: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Of the tails that have a recalibration: `rows` and `hours` go along the first axis."""
-    known = {id(t.recalibration): t.recalibration for t in tails if t.recalibration is not None}
-    if not known:
-        return probability
-    of = np.array([id(t.recalibration) for t in tails])[rows]
-    out = probability.copy()
-    for key, recalibration in known.items():
-        at = of == key
-        windows = (hours[at] / recalibration.hours).reshape(-1, *[1] * (probability.ndim - 1))
-        out[at] = came_true(probability[at], recalibration, windows)
+    """(tails, n): never less than the model; a horizon longer than the windows compared repeats their hazard.
+
+    `within` is the model's probability for a horizon no longer than a window. All windows that were compared are of one
+    and the same week: a quiet one must not make the fleet bold.
+    """
+    out = modelled.copy()
+    for key, recalibration in {id(t.recalibration): t.recalibration for t in tails}.items():
+        if recalibration is not None:
+            at = np.array([id(t.recalibration) == key for t in tails])
+            windows = np.maximum(hours[at] / recalibration.hours, 1.0)[:, None]
+            repeated = -np.expm1(windows * np.log1p(-np.minimum(came_true(within[at], recalibration), 1 - 1e-15)))
+            out[at] = np.maximum(modelled[at], repeated)
     return out
 
 
-def came_true(
-    probability: NDArray[np.float64], recalibration: Recalibration, windows: NDArray[np.float64] | float = 1.0
-) -> NDArray[np.float64]:
-    """How often a probability as low as this came true, for a horizon of so many of the windows that were compared.
+def came_true(probability: NDArray[np.float64], recalibration: Recalibration) -> NDArray[np.float64]:
+    """How often a probability as low as this came true, in a window of those that were compared.
 
-    In one window the share of scores at or below it, counting one more (never less than the scores can tell); between
-    scores and below the lowest five straight in logarithms, there with the slope of the lowest tenth (Hill, Annals of
-    Statistics 3, 1975), drawn towards 1, the model's own. A longer horizon repeats the window's hazard.
+    The share of scores at or below it, counting one more (never less than the scores can tell); between scores and
+    below the lowest five straight in logarithms, there with the slope of the lowest tenth (Hill, Annals of Statistics
+    3, 1975), drawn towards 1, the model's own.
     """
     scores = recalibration.scores
     count, first = scores.size, _FIRST_RANK - 1
@@ -133,12 +158,9 @@ def came_true(
     slope = min(max((rare + _RARE_PRIOR) / (gaps + _RARE_PRIOR), _SLOWEST), 1.0)
     at = np.log(scores[first:])
     share = np.log(np.minimum((np.arange(first, count) + 2) / (count + 1), 1.0))
-    certain = probability >= 1
-    stated = np.where(certain, 0.5, np.maximum(probability, 1e-300))
-    log = np.log(np.maximum(-np.expm1(np.log1p(-stated) / windows), 1e-300))
-    found = np.where(log < at[0], share[0] + slope * (log - at[0]), np.interp(log, at, share))
-    within = -np.expm1(windows * np.log1p(-np.minimum(np.exp(found), 1 - 1e-12)))
-    return np.asarray(np.where(certain, 1.0, np.where(probability <= 0, 0.0, within)))
+    log = np.log(np.maximum(probability, 1e-300))
+    found = np.exp(np.where(log < at[0], share[0] + slope * (log - at[0]), np.interp(log, at, share)))
+    return np.asarray(np.where(probability >= 1, 1.0, np.where(probability <= 0, 0.0, found)))
 
 
 def _cubic(values: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:

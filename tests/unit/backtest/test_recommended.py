@@ -17,7 +17,7 @@ from gpu_rightsizer.backtest.trace import Intervals
 from gpu_rightsizer.backtest.window import Window, windows
 
 LLAMA = known_model("meta-llama/Llama-3.1-8B-Instruct")
-LARGE = Runs(LLAMA, known_class("p5.48xlarge"), 1, 0.01)
+LARGE = Runs(LLAMA, known_class("p5.48xlarge"), 1, 0.01, tpot=0.004)
 WEEK = 7 * 1440
 SETTINGS = Settings(WEEK, 1440, frontier=False)
 START = 1_795_392_600  # ten minutes past an hour: blocks are whole hours all the same

@@ -76,11 +76,37 @@ def test_more_can_never_be_claimed_than_so_many_windows_show() -> None:
 
 
 def test_a_longer_horizon_repeats_the_weeks_hazard() -> None:
-    doubled = told(((np.arange(2000) + 0.5) / 2000) / 2)
-    weeks = 30 / 7
-    month = 1 - (1 - 0.02) ** weeks
+    (tail,) = fit_tails([peaks(1)])
+    doubled = replace(tail, recalibration=told(((np.arange(2000) + 0.5) / 2000) / 2))
+    capacity = level(tail, 0.02, 168.0)
 
-    assert float(came_true(np.array(month), doubled, weeks)) == pytest.approx(1 - (1 - 0.04) ** weeks, rel=0.1)
+    assert float(exceedance(doubled, capacity, 720.0)) == pytest.approx(1 - (1 - 0.04) ** (30 / 7), rel=0.1)
+
+
+SCORES = {
+    "all 1": np.ones(100),
+    "half": np.full(100, 0.5),
+    "tiny": np.full(100, 1e-12),
+    "uniform": np.linspace(0.005, 1.0, 200),
+    "two heaps": np.r_[np.full(60, 0.01), np.full(60, 0.9)],
+}
+
+
+@pytest.mark.parametrize("scores", SCORES.values(), ids=SCORES)
+def test_one_quiet_week_makes_no_fleet_bold_and_a_longer_horizon_is_never_safer(scores: np.ndarray) -> None:
+    (tail,) = fit_tails([peaks(1)])
+    known = replace(tail, recalibration=told(scores))
+    capacity = np.geomspace(500.0, 20_000.0, 60)
+    horizons = (1.0, 6.0, 24.0, 72.0, 168.0, 169.0, 720.0, 8760.0)
+
+    alone = np.array([exceedance(tail, capacity, hours) for hours in horizons])
+    found = np.array([exceedance(known, capacity, hours) for hours in horizons])
+    many = np.array([interpolated([known], capacity[None], np.array([hours]))[0] for hours in horizons])
+
+    assert (found >= alone - 1e-12).all()
+    assert (np.diff(found, axis=0) >= -1e-9).all()
+    assert (np.diff(found, axis=1) <= 1e-9).all()
+    assert many == pytest.approx(found, rel=0.2, abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -88,7 +114,7 @@ def test_the_order_of_capacities_is_kept(seed: int) -> None:
     rng = np.random.default_rng(seed)
     stated = np.sort(np.r_[0.0, 10 ** rng.uniform(-9, 0, 300), 1.0])
 
-    came = came_true(stated, told(rng.random(150) ** rng.uniform(0.3, 4)), 30 / 7)
+    came = came_true(stated, told(rng.random(150) ** rng.uniform(0.3, 4)))
 
     assert (np.diff(came) >= -1e-15).all()
     assert came[0] == 0
