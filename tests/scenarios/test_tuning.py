@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.readings import Measured
 from gpu_rightsizer.domain.workload import PlacementRules
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.annotations import summary
@@ -106,6 +107,42 @@ def test_an_event_outside_the_cache_asks_for_smaller_steps() -> None:
     assert before is not None
     assert after == pytest.approx(0.116, abs=0.01)  # 1 - (1 + 30 / exposure)^-(0.2 + 0.2 x 0.93)
     assert before > 2.5 * after
+
+
+def followed(of: World) -> World:
+    """As it runs once the shares of memory proposed are set, while nothing else happened."""
+    target = evaluated(of).decision.target
+    assert target is not None
+    share = float(target.configuration.engine_args["--gpu-memory-utilization"])
+    told = replace(
+        of.workload.settings,
+        gpu_memory_utilization=share,
+        explicit=of.workload.settings.explicit | {"gpu_memory_utilization"},
+    )
+    pool = target.prediction.kv_capacity_tokens
+    assert pool is not None
+    return replace(
+        of,
+        workload=replace(of.workload, settings=told, settings_hash="followed"),
+        observation=replace(of.observation, kv_pool=Measured(pool)),
+    )
+
+
+@pytest.mark.parametrize("hashed", ["settings", ""])
+def test_limits_that_were_set_are_not_cut_again_for_what_happened_before(hashed: str) -> None:
+    past = incident(on="p5.4xlarge", days_ago=1, settings_hash=hashed)
+    of = world(
+        observation(requests_per_second=6, pool=4e5),
+        on="p5.4xlarge",
+        incidents=(past,),
+        rules=PlacementRules(include=("p5.4xlarge",)),
+    )
+
+    if hashed:
+        assert arguments(of) == {"--gpu-memory-utilization": "0.85"}
+        of = followed(of)
+
+    assert evaluated(of).decision.action is Action.KEEP  # without a hash nobody could tell that it was followed
 
 
 def test_bursts_and_an_event_ask_for_both() -> None:

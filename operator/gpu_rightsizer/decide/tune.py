@@ -16,7 +16,7 @@ from gpu_rightsizer.decide.rulings import judged
 from gpu_rightsizer.decide.situation import situation
 from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
-from gpu_rightsizer.domain.need import Hazard, Load, Need
+from gpu_rightsizer.domain.need import Hazard, Load, Need, WeighedIncident
 from gpu_rightsizer.domain.options import Change
 from gpu_rightsizer.domain.readings import Missing
 from gpu_rightsizer.domain.workload import OomKind
@@ -149,7 +149,12 @@ def _fixes(here: Situation) -> Iterator[_Limits]:
 
 
 def _happened_while_serving(need: Need) -> bool:
-    return any(each.kind in _WHILE_SERVING and each.demand is None for each in need.hazard.incidents)
+    return any(_is_mended(each) for each in need.hazard.incidents)
+
+
+def _is_mended(incident: WeighedIncident) -> bool:
+    """By limits: outside the cache, with the settings there are now. Others since then count once, in its weight."""
+    return incident.kind in _WHILE_SERVING and incident.demand is None and incident.unchanged
 
 
 def _fixed(need: Need, limits: Mapping[str, float]) -> Need:
@@ -157,9 +162,7 @@ def _fixed(need: Need, limits: Mapping[str, float]) -> Need:
     if not {"max_num_batched_tokens", "gpu_memory_utilization"} & limits.keys():
         return need
     incidents = tuple(
-        replace(each, weight=each.weight * SETTINGS_CHANGED)
-        if each.kind in _WHILE_SERVING and each.demand is None
-        else each
+        replace(each, weight=each.weight * SETTINGS_CHANGED) if _is_mended(each) else each
         for each in need.hazard.incidents
     )
     return replace(need, hazard=Hazard(need.hazard.exposure_days, incidents))
