@@ -159,6 +159,18 @@ def test_preemptions_alone_ask_for_a_batch_that_the_cache_holds() -> None:
     assert [each.code.value for each in of.reasons[:3]] == ["UnderSized", "TuneRemovesRisk", "Preempting"]
 
 
+def test_preemptions_ask_for_no_batch_below_what_came_at_once() -> None:
+    of = evaluated(bursts_of_long_requests(at_once=24, seen={"preemptions": flat(3.0)})).decision
+
+    assert of.action is not Action.TUNE  # 22 of the longest fit
+
+
+def test_room_for_a_larger_share_leaves_no_batch_below_what_came_at_once() -> None:
+    past = tuple(incident(on="g6e.xlarge", days_ago=days) for days in (5, 20, 30))
+
+    assert evaluated(bursts_of_long_requests(at_once=19, incidents=past)).decision.action is Action.KEEP  # 18
+
+
 def test_where_a_cheaper_class_holds_it_comes_first() -> None:
     of = world(incidents=(incident(on="p5.48xlarge", days_ago=20),), engine_settings=BIG_DEVICE)
 

@@ -47,7 +47,7 @@ def removes_risk(here: Situation) -> Candidate | None:
     risk = _beyond_quiet(here.current, here)
     if risk is None or risk <= _least_risk(here):
         return None
-    by_batch = [each for each in _smaller_batches(here) if each.get("max_num_seqs", math.inf) >= _batch(here.need)]
+    by_batch = list(_smaller_batches(here))
     by_step = list(_fixes(here)) if _happened_while_serving(here.need) else []
     both = [_with_room(batch) | step for batch in by_batch for step in by_step]
     for tuned in _holding(here, [*by_batch, *by_step, *both]):
@@ -169,11 +169,15 @@ def _fixed(need: Need, limits: Mapping[str, float]) -> Need:
 
 
 def _holding(here: Situation, proposals: Sequence[_Limits]) -> Iterator[Candidate]:
-    """Those that hold, the fewest changes first; what physics doubts of the class as it is does not count."""
+    """Those that hold, with no batch below the largest seen; the fewest changes first.
+
+    What physics doubts of the class as it is does not count.
+    """
     current = here.current
     if current is None or not proposals:
         return
-    few = sorted(proposals, key=len)
+    least = _batch(here.need)
+    few = sorted((each for each in proposals if each.get("max_num_seqs", math.inf) >= least), key=len)
     where = current.configuration
     changes = [limited(here.workload, _fixed(here.need, each), where, each) for each in few]
     as_it_is, *tried = here.options.otherwise([Change(here.workload, here.need, where), *changes])
