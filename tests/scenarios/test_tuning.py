@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gpu_rightsizer.domain.action import Action
+from gpu_rightsizer.domain.readings import Measured
 from gpu_rightsizer.domain.workload import PlacementRules
 from gpu_rightsizer.evaluate import evaluate
 from gpu_rightsizer.explain.annotations import summary
@@ -108,6 +109,42 @@ def test_an_event_outside_the_cache_asks_for_smaller_steps() -> None:
     assert before > 2.5 * after
 
 
+def followed(of: World) -> World:
+    """As it runs once the shares of memory proposed are set, while nothing else happened."""
+    target = evaluated(of).decision.target
+    assert target is not None
+    share = float(target.configuration.engine_args["--gpu-memory-utilization"])
+    told = replace(
+        of.workload.settings,
+        gpu_memory_utilization=share,
+        explicit=of.workload.settings.explicit | {"gpu_memory_utilization"},
+    )
+    pool = target.prediction.kv_capacity_tokens
+    assert pool is not None
+    return replace(
+        of,
+        workload=replace(of.workload, settings=told, settings_hash="followed"),
+        observation=replace(of.observation, kv_pool=Measured(pool)),
+    )
+
+
+@pytest.mark.parametrize("hashed", ["settings", ""])
+def test_limits_that_were_set_are_not_cut_again_for_what_happened_before(hashed: str) -> None:
+    past = incident(on="p5.4xlarge", days_ago=1, settings_hash=hashed)
+    of = world(
+        observation(requests_per_second=6, pool=4e5),
+        on="p5.4xlarge",
+        incidents=(past,),
+        rules=PlacementRules(include=("p5.4xlarge",)),
+    )
+
+    if hashed:
+        assert arguments(of) == {"--gpu-memory-utilization": "0.85"}
+        of = followed(of)
+
+    assert evaluated(of).decision.action is Action.KEEP  # without a hash nobody could tell that it was followed
+
+
 def test_bursts_and_an_event_ask_for_both() -> None:
     past = tuple(incident(on="g6e.xlarge", days_ago=days) for days in (5, 20, 30))
     of = bursts_of_long_requests(at_once=12, incidents=past)
@@ -120,6 +157,18 @@ def test_preemptions_alone_ask_for_a_batch_that_the_cache_holds() -> None:
 
     assert of.action is Action.TUNE
     assert [each.code.value for each in of.reasons[:3]] == ["UnderSized", "TuneRemovesRisk", "Preempting"]
+
+
+def test_preemptions_ask_for_no_batch_below_what_came_at_once() -> None:
+    of = evaluated(bursts_of_long_requests(at_once=24, seen={"preemptions": flat(3.0)})).decision
+
+    assert of.action is not Action.TUNE  # 22 of the longest fit
+
+
+def test_room_for_a_larger_share_leaves_no_batch_below_what_came_at_once() -> None:
+    past = tuple(incident(on="g6e.xlarge", days_ago=days) for days in (5, 20, 30))
+
+    assert evaluated(bursts_of_long_requests(at_once=19, incidents=past)).decision.action is Action.KEEP  # 18
 
 
 def test_where_a_cheaper_class_holds_it_comes_first() -> None:

@@ -16,7 +16,7 @@ from gpu_rightsizer.decide.rulings import judged
 from gpu_rightsizer.decide.situation import situation
 from gpu_rightsizer.domain.action import Action
 from gpu_rightsizer.domain.finding import Code, Fact, Finding, found
-from gpu_rightsizer.domain.need import Hazard, Load, Need
+from gpu_rightsizer.domain.need import Hazard, Load, Need, WeighedIncident
 from gpu_rightsizer.domain.options import Change
 from gpu_rightsizer.domain.readings import Missing
 from gpu_rightsizer.domain.workload import OomKind
@@ -47,7 +47,7 @@ def removes_risk(here: Situation) -> Candidate | None:
     risk = _beyond_quiet(here.current, here)
     if risk is None or risk <= _least_risk(here):
         return None
-    by_batch = [each for each in _smaller_batches(here) if each.get("max_num_seqs", math.inf) >= _batch(here.need)]
+    by_batch = list(_smaller_batches(here))
     by_step = list(_fixes(here)) if _happened_while_serving(here.need) else []
     both = [_with_room(batch) | step for batch in by_batch for step in by_step]
     for tuned in _holding(here, [*by_batch, *by_step, *both]):
@@ -149,7 +149,12 @@ def _fixes(here: Situation) -> Iterator[_Limits]:
 
 
 def _happened_while_serving(need: Need) -> bool:
-    return any(each.kind in _WHILE_SERVING and each.demand is None for each in need.hazard.incidents)
+    return any(_is_mended(each) for each in need.hazard.incidents)
+
+
+def _is_mended(incident: WeighedIncident) -> bool:
+    """By limits: outside the cache, with the settings there are now. Others since then count once, in its weight."""
+    return incident.kind in _WHILE_SERVING and incident.demand is None and incident.unchanged
 
 
 def _fixed(need: Need, limits: Mapping[str, float]) -> Need:
@@ -157,20 +162,22 @@ def _fixed(need: Need, limits: Mapping[str, float]) -> Need:
     if not {"max_num_batched_tokens", "gpu_memory_utilization"} & limits.keys():
         return need
     incidents = tuple(
-        replace(each, weight=each.weight * SETTINGS_CHANGED)
-        if each.kind in _WHILE_SERVING and each.demand is None
-        else each
+        replace(each, weight=each.weight * SETTINGS_CHANGED) if _is_mended(each) else each
         for each in need.hazard.incidents
     )
     return replace(need, hazard=Hazard(need.hazard.exposure_days, incidents))
 
 
 def _holding(here: Situation, proposals: Sequence[_Limits]) -> Iterator[Candidate]:
-    """Those that hold, the fewest changes first; what physics doubts of the class as it is does not count."""
+    """Those that hold, with no batch below the largest seen; the fewest changes first.
+
+    What physics doubts of the class as it is does not count.
+    """
     current = here.current
     if current is None or not proposals:
         return
-    few = sorted(proposals, key=len)
+    least = _batch(here.need)
+    few = sorted((each for each in proposals if each.get("max_num_seqs", math.inf) >= least), key=len)
     where = current.configuration
     changes = [limited(here.workload, _fixed(here.need, each), where, each) for each in few]
     as_it_is, *tried = here.options.otherwise([Change(here.workload, here.need, where), *changes])

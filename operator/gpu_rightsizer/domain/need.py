@@ -190,7 +190,8 @@ class HostNeed:
 class WeighedIncident:
     """A device out-of-memory as evidence: where, of which device memory, and the chance that its cause still applies.
 
-    `weight` is relevance times decay with age, 0..1; `demand` is the tokens (or bytes) it happened at, when known.
+    `weight` is relevance times decay with age, 0..1; `demand` is the tokens (or bytes) it happened at, when known;
+    `unchanged` that model and settings are known to be those it happened with.
     """
 
     time: datetime
@@ -198,6 +199,7 @@ class WeighedIncident:
     instance_class: str
     weight: float
     demand: float | None
+    unchanged: bool = True
 
 
 @dataclass(frozen=True, slots=True)

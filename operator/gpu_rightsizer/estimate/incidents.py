@@ -28,10 +28,7 @@ def hazard(workload: Workload, span_days: float, now: datetime) -> Hazard:
     device = [i for i in workload.incidents if i.kind is not OomKind.HOST]
     ages = [_age_days(i, now) for i in device]
     exposure = max([span_days, *ages])
-    weighed = tuple(
-        WeighedIncident(i.time, i.kind, i.instance_class, _relevance(i, workload) * _decay(age), i.demand_tokens)
-        for i, age in zip(device, ages, strict=True)
-    )
+    weighed = tuple(_weighed(i, age, workload) for i, age in zip(device, ages, strict=True))
     return Hazard(PRIOR_DAYS + _discounted(exposure), weighed)
 
 
@@ -48,6 +45,18 @@ def past_exceedances(hazard: Hazard, demand: History) -> tuple[PastExceedance, .
         PastExceedance(i.demand, i.weight, max(0.0, (demand.start - i.time.timestamp()) / 3600))
         for i in hazard.incidents
         if i.demand is not None and i.demand > 0 and i.kind is not OomKind.CUDA_STARTUP
+    )
+
+
+def _weighed(incident: Incident, age_days: float, workload: Workload) -> WeighedIncident:
+    relevance = _relevance(incident, workload)
+    return WeighedIncident(
+        incident.time,
+        incident.kind,
+        incident.instance_class,
+        relevance * _decay(age_days),
+        incident.demand_tokens,
+        relevance == 1.0 and incident.settings_hash == workload.settings_hash,
     )
 
 
