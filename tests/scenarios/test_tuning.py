@@ -171,6 +171,30 @@ def test_room_for_a_larger_share_leaves_no_batch_below_what_came_at_once() -> No
     assert evaluated(bursts_of_long_requests(at_once=19, incidents=past)).decision.action is Action.KEEP  # 18
 
 
+def long_prompts(prompt: float, demand_tokens: float) -> World:
+    """Few, and gone before the gauge of the cache is read: it never showed more than 2,000 tokens."""
+    seen = observation(requests_per_second=0.05, prompt=prompt, output=5, pool=140_000.0)
+    demand = np.array(seen.kv_demand.values)
+    past = incident(days_ago=20, on="p5.4xlarge", demand_tokens=demand_tokens)
+    return world(
+        replace(seen, kv_demand=series(demand / demand.max() * 2_000.0)),
+        on="p5.4xlarge",
+        engine_settings=settings(max_model_len=131072, max_num_seqs=256),
+        incidents=(past, past),
+        rules=PlacementRules(include=("p5.4xlarge",)),
+    )
+
+
+def test_a_shorter_context_leaves_twice_what_was_in_use_when_memory_ran_out() -> None:
+    assert arguments(long_prompts(6_000, 30_000.0)) == {"--max-model-len": "60416", "--max-num-seqs": "2"}
+
+
+@pytest.mark.parametrize(("prompt", "demand_tokens"), [(300, 139_000.0), (20_000, 30_000.0)])
+def test_no_context_is_cut_below_the_requests_that_are_known(prompt: int, demand_tokens: float) -> None:
+    """Four mean requests, and twice the demand of a remembered failure, would leave a batch of none or one."""
+    assert evaluated(long_prompts(prompt, demand_tokens)).decision.action is Action.KEEP
+
+
 def test_where_a_cheaper_class_holds_it_comes_first() -> None:
     of = world(incidents=(incident(on="p5.48xlarge", days_ago=20),), engine_settings=BIG_DEVICE)
 

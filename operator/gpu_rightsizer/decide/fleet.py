@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.workload import Workload
     from gpu_rightsizer.domain.world import World
 
-LEFT_TOO_SMALL: Final = 10.0  # what leaving a workload too small counts, in times its dearest remedy
 _MOST_NAMED: Final = 4
 _NONE: Final[Mapping[str, Finding]] = MappingProxyType({})
 _WORTH_A_WORD: Final = 0.001  # of the cost: a smaller gap is below what prices tell
@@ -82,12 +81,13 @@ class _Case:
 class _Menu:
     """What one workload would be told as long as nothing, one, two ... of the pools it asks for are full.
 
-    `without` are the classes that are full in each, in the order they fill.
+    `without` are the classes that are full in each, in the order they fill. `fails`: the last leaves it too small.
     """
 
     row: int
     options: tuple[Option, ...]
     without: tuple[str, ...]
+    fails: bool
 
 
 def _shared(
@@ -105,7 +105,7 @@ def _shared(
         if claim is not None and row not in inside and claim.instance_class in free:
             free[claim.instance_class] -= claim.accelerators
             given[claim.instance_class].append(cases[row].name)
-    answer = allocate([menu.options for menu in menus], free)
+    answer = allocate(_weighted(menus), free)
     taken = Counter({name: pool.free - free[name] for name, pool in limits.items()})
     for menu, at in zip(menus, answer.chosen, strict=True):
         if menu.options[at].pool:
@@ -156,10 +156,18 @@ def _menu(row: int, case: _Case, decision: Decision, limits: Mapping[str, Pool])
             break
         full[name] = found(Code.POOL_TAKEN, instance_class=name)
         decision = case.decide(full)
-    if too_small and decision.target is None:
-        dearest = max(option.cost for option in options)
-        options[-1] = replace(options[-1], cost=LEFT_TOO_SMALL * dearest)
-    return _Menu(row, tuple(options), tuple(full))
+    return _Menu(row, tuple(options), tuple(full), fails=too_small and decision.target is None)
+
+
+def _weighted(menus: Sequence[_Menu]) -> list[tuple[Option, ...]]:
+    """Being left too small counts as much as all of them cost at most: no saving of the others outweighs it."""
+    most = sum(max(option.cost for option in menu.options) for menu in menus)
+    return [
+        (*menu.options[:-1], replace(menu.options[-1], cost=menu.options[-1].cost + most))
+        if menu.fails
+        else menu.options
+        for menu in menus
+    ]
 
 
 def _option(workload: Workload, decision: Decision, limits: Mapping[str, Pool]) -> Option:

@@ -21,6 +21,7 @@ from gpu_rightsizer.domain.options import Change
 from gpu_rightsizer.domain.readings import Missing
 from gpu_rightsizer.domain.workload import OomKind
 from gpu_rightsizer.estimate.incidents import PRIOR_EVENTS, SETTINGS_CHANGED, probability
+from gpu_rightsizer.estimate.load import CONTEXT_ROOM, least_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from gpu_rightsizer.domain.decision import Candidate
 
 _LEAST_REMOVED: Final = 2 / 3  # of what there is beyond a quiet workload's: less is not worth a restart
-_CONTEXT_ROOM: Final = 2  # a shorter limit must leave twice the largest demand ever seen for one request
 _SMALL_STEP: Final = 2048  # tokens; what vLLM takes itself on devices below 70 GiB
 _LESS_SHARE: Final = 0.05  # of device memory: a verified fix of out-of-memory outside the cache
 _NOT_SLOWER: Final = 1.01
@@ -124,7 +124,10 @@ def _smaller_batches(here: Situation) -> Iterator[_Limits]:
     demand = current.prediction.kv_demand_tokens if current else None
     if demand is None or demand <= 0:
         return
-    enough = -(-int(_CONTEXT_ROOM * demand) // CONTEXT_STEP) * CONTEXT_STEP
+    enough = max(CONTEXT_ROOM * demand, least_context(here.need))
+    if enough >= longest:
+        return
+    enough = math.ceil(enough / CONTEXT_STEP) * CONTEXT_STEP
     if enough < longest and enough * most <= capacity:
         yield {"max_model_len": enough}
     elif enough < longest and 1 <= (places := int(capacity) // enough) < most:

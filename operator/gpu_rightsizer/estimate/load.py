@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gpu_rightsizer.domain.need import DeviceLoad, HostNeed, Load
+from gpu_rightsizer.domain.need import DeviceLoad, HostNeed, Load, Need
 from gpu_rightsizer.domain.readings import Measured, Missing, MissingReason, Signal
 from gpu_rightsizer.domain.units import MIB
 from gpu_rightsizer.domain.workload import OomKind
@@ -14,8 +14,21 @@ from gpu_rightsizer.estimate.backlog import most_unserved
 if TYPE_CHECKING:
     from gpu_rightsizer.estimate.overview import Overview
 
+CONTEXT_ROOM: Final = 2.0  # a shorter context limit leaves twice the largest demand ever seen for one request
+_MEAN_ROOM: Final = 4.0  # and four mean requests: the gauge of the cache can miss a prompt that is soon done
 _MIB_AFTER_OOM = 100 * MIB  # VPA's bump after an OOMKilled: the larger of 20 % and 100 MiB
 _SHARE_AFTER_OOM = 1.2
+
+
+def least_context(need: Need) -> float:
+    """Tokens below which no limit of one request may be cut, whatever the gauge of the cache shows.
+
+    By the mean request and by what was in use when memory ran out; infinite while the requests are not known.
+    """
+    if isinstance(need.load, Missing):
+        return math.inf
+    failed_at = max((each.demand or 0.0 for each in need.hazard.incidents), default=0.0)
+    return max(_MEAN_ROOM * (need.load.prompt_tokens + need.load.output_tokens), CONTEXT_ROOM * failed_at)
 
 
 def load(seen: Overview) -> Load | Missing:

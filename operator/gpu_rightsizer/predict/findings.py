@@ -15,6 +15,7 @@ from gpu_rightsizer.domain.finding import Code, Finding, found
 from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.options import mask
 from gpu_rightsizer.domain.readings import Missing
+from gpu_rightsizer.estimate.load import CONTEXT_ROOM, least_context
 from gpu_rightsizer.predict.precision import CACHE_REFUSED, REFUSED, SLOWER
 from gpu_rightsizer.predict.queue import STABLE
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 OVERLOAD_BUDGET = 0.01  # probability over the horizon that a move may add to overload, at least
 OVERLOAD_AFTER_SYMPTOMS = 0.1  # in all, where the present class fails already and is no measure
 _CONTEXT_STEP = 1024
-_CONTEXT_ROOM = 2.0  # a shorter limit must leave twice the largest demand ever seen for one request
 _IN_ORDER = (
     Code.PRECISION_UNSUPPORTED,
     Code.MEMORY_TOO_SMALL,
@@ -65,7 +65,7 @@ class Screening:
 def screened(outlook: Outlook, rows: Sequence[Row], worlds: Sequence[World], needs: Sequence[Need]) -> Screening:
     """Every shape of every row. The present one is judged by what it does, not by what a model says of it."""
     about = [worlds[row.world].workload for row in rows]
-    context = _shorter_contexts(outlook, about)
+    context = _shorter_contexts(outlook, about, [needs[row.world] for row in rows])
     known = np.array([not isinstance(each.model, Missing) for each in about], dtype=bool)[:, None]
     tpot, ttft = (_column([getattr(each.objective, name) for each in about]) for name in ("tpot_p95", "ttft_p95"))
     out = (
@@ -96,7 +96,7 @@ def _context_too_long(outlook: Outlook) -> NDArray[np.bool_]:
     return np.asarray((outlook.longest > outlook.capacity) & (outlook.capacity > 0))
 
 
-def _shorter_contexts(outlook: Outlook, about: Sequence[Workload]) -> NDArray[np.int64]:
+def _shorter_contexts(outlook: Outlook, about: Sequence[Workload], needs: Sequence[Need]) -> NDArray[np.int64]:
     """A limit the user never set, cut to what fits, where no request seen can have been half as long.
 
     All KV in use at once bounds any single request: the peak demand is an upper bound of the longest one.
@@ -104,7 +104,8 @@ def _shorter_contexts(outlook: Outlook, about: Sequence[Workload]) -> NDArray[np
     ours = [each.engine is EngineType.VLLM and "max_model_len" not in each.settings.explicit for each in about]
     wanted = _context_too_long(outlook) & np.array(ours, dtype=bool)[:, None]
     fits = np.where(wanted, outlook.capacity, 0.0) // _CONTEXT_STEP * _CONTEXT_STEP
-    enough = wanted & (fits > 0) & (_CONTEXT_ROOM * outlook.demand <= fits)
+    known = _column([least_context(need) for need in needs])
+    enough = wanted & (fits > 0) & (np.maximum(CONTEXT_ROOM * outlook.demand, known) <= fits)
     return np.where(enough, fits, 0.0).astype(np.int64)
 
 

@@ -109,6 +109,26 @@ def test_who_has_nowhere_else_to_go_stays_and_is_told_first() -> None:
     assert found[1].decision.reasons[0].code is Code.POOL_TAKEN
 
 
+@pytest.mark.parametrize("count", [1, 12])
+def test_who_is_too_small_comes_before_whatever_the_others_save(count: int) -> None:
+    """Ten cents an hour for each replica against 55 USD; twelve save more than ten times the dearest."""
+    here = owned("g6e.xlarge", count, hourly="0.10")
+    seen = make.observation(
+        pool=make.pool_tokens(BY_NAME["g6.xlarge"]), device_bytes=make.L4.memory * 0.98, waiting=make.flat(20.0),
+        preemptions=make.flat(50.0), requests_per_second=1.5, tpot_seconds=0.045, replicas=make.flat(count),
+    )  # fmt: skip
+    rules = make.workload().rules
+    limits = replace(rules, include=(here.name, "g6.xlarge"), min_replicas=count, max_replicas=count)
+    sick = make.world(seen, name="a-sick", on="g6.xlarge", replicas=count, rules=limits)
+    saving = fleet(count, rules=replace(rules, include=(here.name, "p5.48xlarge")))
+
+    alone = placed(evaluate([sick], [*LADDER, here], NOW))
+    together = placed(evaluate([sick, *saving], [*LADDER, here], NOW))
+
+    assert alone == [here.name]
+    assert together == [here.name] + [""] * count
+
+
 def test_a_pool_that_the_second_choice_would_fill_is_shared_too() -> None:
     classes = [*LADDER, owned("g6e.xlarge", 1, hourly="0.40"), owned("g6e.2xlarge", 1, hourly="0.45")]
 

@@ -228,6 +228,14 @@ def test_a_context_that_does_not_fit_is_cut_where_nobody_asked_for_it() -> None:
     assert Code.CONTEXT_TOO_LONG in [n.code for n in candidate.notes]
 
 
+def test_a_context_is_not_cut_below_four_mean_requests() -> None:
+    """21k fit; prompts of 6k in the mean may be longer than what the gauge of the cache ever showed."""
+    seen = make.observation(requests_per_second=0.01, prompt=6_000, output=5, kv_demand=make.flat(2_000.0))
+    world = make.world(seen, engine_settings=make.settings(max_model_len=131072))
+
+    assert Code.CONTEXT_TOO_LONG in codes(found(world, "g5.xlarge"))
+
+
 def test_a_context_that_was_asked_for_is_kept() -> None:
     told = make.settings(max_model_len=131072, explicit=frozenset({"max_model_len"}))
     candidate = found(make.world(make.observation(requests_per_second=0.1), engine_settings=told), "g5.xlarge")
