@@ -103,8 +103,8 @@ def _point(verdict: Verdict, result: Replay) -> dict[str, object]:
             "violation_minutes_per_week": found.violations}  # fmt: skip
 
 
-def as_table(result: Replay, advised: Sequence[Advice] = ()) -> str:
-    """One line a policy, ours first; then what the figures rest on, and what to set up next."""
+def as_table(result: Replay, advised: Sequence[Advice] = (), read: str = "") -> str:
+    """One line a policy, ours first; then what the figures rest on, and what to set up; `read` is how the trace was."""
     rows = [_row(figures(v, result.reference, result.clairvoyant)) for v in result.verdicts]
     widths = [max(len(row[i]) for row in [_HEADER, *rows]) for i in range(len(_HEADER))]
     lines = [
@@ -112,7 +112,7 @@ def as_table(result: Replay, advised: Sequence[Advice] = ()) -> str:
                   for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in [_HEADER, *rows]
     ]  # fmt: skip
-    return "\n".join([*lines, "", *_footnotes(result), *_advised(advised)])
+    return "\n".join([*lines, "", *_footnotes(result), *filter(None, [read]), *_advised(advised)])
 
 
 def _row(found: Figures) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ def test_the_table_has_ours_first_and_the_baselines_below(trace: Path) -> None:
     assert answer.output.splitlines()[1].startswith("gpu-rightsizer ")
     assert "VPA target" in answer.output
     assert "2 windows of one deployment each" in answer.output
+    assert "The trace has intervals of 600 s." in answer.output
     assert "autoscaler target" in answer.output.splitlines()[-1]
 
 
