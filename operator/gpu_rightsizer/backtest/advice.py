@@ -9,6 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from gpu_rightsizer.decide import elastic
+from gpu_rightsizer.explain.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ class Advice:
 
     @override
     def __str__(self) -> str:
-        name = self.deployment or "the deployment"
+        name = safe(self.deployment, 63) or "the deployment"
         many = f"{self.least}" if self.least == self.most else f"{self.least} to {self.most}"
         return (
             f"{name}: {many} x {self.replica}, autoscaler target {100 * self.target:.0f} % of KV in use, "

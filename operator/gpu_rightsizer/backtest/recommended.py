@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from typing_extensions import override
 
 from gpu_rightsizer.api.to_domain import objective
 from gpu_rightsizer.backtest.classes import tokens_of
@@ -35,6 +36,8 @@ from gpu_rightsizer.domain.workload import (
 from gpu_rightsizer.domain.world import World
 from gpu_rightsizer.estimate import recalibrate
 from gpu_rightsizer.evaluate import evaluate
+from gpu_rightsizer.explain.text import safe
+from gpu_rightsizer.explain.words import say
 from gpu_rightsizer.predict.case import Case, mean_tpot
 
 if TYPE_CHECKING:
@@ -98,6 +101,34 @@ def _work(traffic: Traffic) -> _Work:
     return _Work(total / max(span, 1.0), max(prompt, 1.0), max(output, 1.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is recommended of one deployment at an origin: where it would run from then on, and the first reason."""
+
+    deployment: str
+    origin: datetime
+    action: Action
+    instance_class: str
+    replicas: int
+    reason: str
+
+    def as_json(self) -> dict[str, object]:
+        """As the how-to page promises."""
+        return {
+            "deployment": self.deployment,
+            "from": self.origin.isoformat(),
+            "action": self.action.value,
+            "instance_class": self.instance_class,
+            "replicas": self.replicas,
+            "reason": self.reason,
+        }
+
+    @override
+    def __str__(self) -> str:
+        name = safe(self.deployment, 63) or "the deployment"
+        return f"{name}: {self.action}, {self.replicas} x {self.instance_class}. {self.reason}".rstrip()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Recommended:
     """Per deployment the KV tokens and the price an hour as recommended, and the stated chance that they do not do."""
@@ -105,6 +136,7 @@ class Recommended:
     capacity: NDArray[np.float64]
     hourly: NDArray[np.float64]
     stated: NDArray[np.float64]
+    said: tuple[Said, ...]
 
 
 def recommended(window: Window, runs: Runs, judge: timedelta) -> Recommended:
@@ -119,7 +151,15 @@ def recommended(window: Window, runs: Runs, judge: timedelta) -> Recommended:
         np.array([_holds(where, runs.model) for where in each]),
         np.array([float(where.hourly or Decimal(0)) for where in each]),
         np.array([_stated(where) for where in each]),
+        tuple(_said(*pair, now) for pair in zip(found, each, strict=True)),
     )
+
+
+def _said(evaluation: Evaluation, where: Candidate, now: datetime) -> Said:
+    decision, runs = evaluation.decision, where.configuration
+    reason = say(decision.reasons[0]) if decision.reasons else ""
+    name = evaluation.world.workload.key.name
+    return Said(name, now, decision.action, runs.instance.name, runs.replicas, reason)
 
 
 def _where(evaluation: Evaluation) -> Candidate:

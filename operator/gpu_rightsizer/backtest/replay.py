@@ -11,7 +11,7 @@ import numpy as np
 
 from gpu_rightsizer.backtest import baselines, ours
 from gpu_rightsizer.backtest.judge import Outcome, judge_orders, judge_static
-from gpu_rightsizer.backtest.recommended import Runs, recommended
+from gpu_rightsizer.backtest.recommended import Runs, Said, recommended
 from gpu_rightsizer.backtest.window import Window, windows
 from gpu_rightsizer.decide import elastic
 
@@ -61,6 +61,7 @@ class Verdict:
     realised: Mapping[float, NDArray[np.bool_]] = field(default_factory=dict)
     stated: NDArray[np.float64] | None = None  # a probability of its own for each window, and whether it ran out
     exceeded: NDArray[np.bool_] | None = None
+    said: tuple[Said, ...] = ()  # of what was recommended, window by window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +157,7 @@ def _as_recommended(window: Window, settings: Settings, runs: Runs) -> Verdict:
     """What `evaluate` says of the history, and the share of its stated chances that came true."""
     told = recommended(window, runs, timedelta(minutes=settings.judge))
     outcome = judge_static(window.future, window.unknown, told.capacity, told.hourly)
-    return Verdict(RECOMMENDED, outcome, stated=told.stated, exceeded=outcome.violated > 0)
+    return Verdict(RECOMMENDED, outcome, stated=told.stated, exceeded=outcome.violated > 0, said=told.said)
 
 
 def _elastic_verdicts(window: Window, settings: Settings) -> list[Verdict]:
@@ -226,7 +227,8 @@ def _joined(parts: Sequence[Verdict]) -> Verdict:
         return Verdict(parts[0].name, outcome, realised)
     stated = np.concatenate([each.stated for each in parts if each.stated is not None])
     exceeded = np.concatenate([each.exceeded for each in parts if each.exceeded is not None])
-    return Verdict(parts[0].name, outcome, realised, stated, exceeded)
+    said = tuple(one for each in parts for one in each.said)
+    return Verdict(parts[0].name, outcome, realised, stated, exceeded, said)
 
 
 def _curve(parts: Sequence[Sequence[Verdict]]) -> tuple[Verdict, ...]:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gpu_rightsizer.backtest.advice import Advice
+    from gpu_rightsizer.backtest.recommended import Said
     from gpu_rightsizer.backtest.replay import Replay, Verdict
 
-_SHOWN: Final = 10  # deployments advised in the table
+_SHOWN: Final = 10  # deployments told of below the table
 FEW_MINUTES: Final = 10.0  # a week: 99.9 % of it
 _HEADER: Final = ("POLICY", "SAVED", "MEDIAN", "/CLAIRVOYANT", "VIOLATED MIN/WEEK", "<= 10 MIN", "RESCALES/DAY",
                   "REALISED/STATED")  # fmt: skip
@@ -84,7 +85,7 @@ def _ratio(above: float, below: float) -> float | None:
 
 
 def as_json(result: Replay, advised: Sequence[Advice] = ()) -> str:
-    """`policies`, the swept `frontier`, how many windows all rests on, and the `advice` for what comes next."""
+    """`policies`, the swept `frontier`, what was `recommended`, and the `advice` for what comes."""
     content = {
         "policies": [figures(v, result.reference, result.clairvoyant).as_json() for v in result.verdicts],
         "frontier": {name: [_point(v, result) for v in curve] for name, curve in result.frontier.items()},
@@ -92,6 +93,7 @@ def as_json(result: Replay, advised: Sequence[Advice] = ()) -> str:
         "origins": result.origins,
         "skipped_without_history": result.skipped,
         "recalibrated_windows": result.recalibrated,
+        "recommended": [each.as_json() for each in _said(result)],
         "advice": [each.as_json() for each in advised],
     }
     return json.dumps(content, indent=2, allow_nan=False)
@@ -103,8 +105,8 @@ def _point(verdict: Verdict, result: Replay) -> dict[str, object]:
             "violation_minutes_per_week": found.violations}  # fmt: skip
 
 
-def as_table(result: Replay, advised: Sequence[Advice] = ()) -> str:
-    """One line a policy, ours first; then what the figures rest on, and what to set up next."""
+def as_table(result: Replay, advised: Sequence[Advice] = (), read: str = "") -> str:
+    """One line a policy, ours first; then what the figures rest on, and what to set up; `read` is how the trace was."""
     rows = [_row(figures(v, result.reference, result.clairvoyant)) for v in result.verdicts]
     widths = [max(len(row[i]) for row in [_HEADER, *rows]) for i in range(len(_HEADER))]
     lines = [
@@ -112,7 +114,9 @@ def as_table(result: Replay, advised: Sequence[Advice] = ()) -> str:
                   for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in [_HEADER, *rows]
     ]  # fmt: skip
-    return "\n".join([*lines, "", *_footnotes(result), *_advised(advised)])
+    return "\n".join(
+        [*lines, "", *_footnotes(result), *filter(None, [read]), *_recommended(result), *_advised(advised)]
+    )
 
 
 def _row(found: Figures) -> tuple[str, ...]:
@@ -138,11 +142,28 @@ def _footnotes(result: Replay) -> Sequence[str]:
     return notes
 
 
-def _advised(advised: Sequence[Advice]) -> list[str]:
-    if not advised:
+def _said(result: Replay) -> list[Said]:
+    return [one for each in result.verdicts for one in each.said]
+
+
+def _recommended(result: Replay) -> list[str]:
+    """What the operator says after the last history."""
+    said = _said(result)
+    if not said:
         return []
-    more = [f"  and {len(advised) - _SHOWN} more; --json has them all"] if len(advised) > _SHOWN else []
-    return ["", "Elastic from here on:", *(f"  {each}" for each in advised[:_SHOWN]), *more]
+    last = max(each.origin for each in said)
+    return _listed(f"As recommended from {last:%Y-%m-%d %H:%M} UTC on:", [e for e in said if e.origin == last])
+
+
+def _advised(advised: Sequence[Advice]) -> list[str]:
+    return _listed("Elastic from here on:", advised)
+
+
+def _listed(title: str, lines: Sequence[object]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - _SHOWN} more; --json has them all"] if len(lines) > _SHOWN else []
+    return ["", title, *(f"  {each}" for each in lines[:_SHOWN]), *more]
 
 
 def read_at(curve: Sequence[Verdict], violations: float, reference: NDArray[np.float64]) -> float | None:

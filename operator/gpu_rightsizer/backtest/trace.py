@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
+from gpu_rightsizer.explain.text import safe
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -19,7 +21,13 @@ if TYPE_CHECKING:
 REQUEST_COLUMNS: Final = ("timestamp", "prompt_tokens", "output_tokens")
 INTERVAL_COLUMNS: Final = ("t", "rate", "cv", "in_tok", "out_tok")
 _TIMES: Final = frozenset({"timestamp", "t"})
-_MOST_TOKENS: Final = 1e8  # of one request; more is another unit
+_TOKENS: Final = (1e8, " tokens")  # of one request; more is another unit
+_MOST: Final = dict.fromkeys(("prompt_tokens", "output_tokens", "in_tok", "out_tok"), _TOKENS) | {
+    "rate": (1e5, " requests/s")  # no deployment of one model serves more
+}
+_MOST_REQUESTS: Final = 1e7  # of one interval: they are drawn one by one
+_MOST_DAYS: Final = 400  # a year and some; more is a time that went astray
+_A_DAY_S: Final = 86_400
 _EPOCH_MS: Final = 1e11  # seconds since 1970 reach this in the year 5138; milliseconds did in 1973
 
 
@@ -62,11 +70,36 @@ def read(path: Path) -> list[Traffic]:
     kind = next((k for k in (REQUEST_COLUMNS, INTERVAL_COLUMNS) if set(k) <= set(columns)), None)
     if kind is None:
         raise InvalidTrace(_unknown_columns(path, columns))
-    clients = [str(each) for each in columns.get("client", [""] * len(columns[kind[0]]))]
-    if not clients:
+    if not len(columns[kind[0]]):
         raise InvalidTrace(f"{path}: no row below the header")
+    clients = _clients(path, columns.get("client"), len(columns[kind[0]]))
     values = {name: _numbers(path, name, columns[name]) for name in kind}
+    _refuse_span(path, kind[0], columns[kind[0]], values[kind[0]])
     return list(_by_client(path, kind, clients, values))
+
+
+def _clients(path: Path, column: Sequence[object] | None, rows: int) -> list[str]:
+    """One deployment without a name where no column tells them apart."""
+    if column is None:
+        return [""] * rows
+    names = ["" if each is None else str(each).strip() for each in column]
+    if "" in names:
+        raise InvalidTrace(f"{path}, row {names.index('') + 2}, column client: empty; name the deployment of every row")
+    return names
+
+
+def _refuse_span(path: Path, name: str, column: Sequence[object], times: NDArray[np.float64]) -> None:
+    first, last = int(times.argmin()), int(times.argmax())
+    days = (times[last] - times[first]) / _A_DAY_S
+    if days > _MOST_DAYS:
+        raise InvalidTrace(
+            f"{path}, column {name}: {days:,.0f} days from row {first + 2} ({_shown(column[first])}) to row {last + 2} "
+            f"({_shown(column[last])}), and at most {_MOST_DAYS} are replayed; correct the one that is wrong"
+        )
+
+
+def _shown(cell: object) -> str:
+    return safe(str(cell), 40)
 
 
 def _is_parquet(path: Path) -> bool:
@@ -96,7 +129,7 @@ def _csv(path: Path) -> dict[str, list[str]]:
 def _columns(path: Path, header: list[str], rows: Iterable[list[str]]) -> dict[str, list[str]]:
     wanted = [i for i, name in enumerate(header) if name in {*REQUEST_COLUMNS, *INTERVAL_COLUMNS, "client"}]
     if len({header[i] for i in wanted}) != len(wanted):
-        raise InvalidTrace(f"{path}: a column stands twice in the header: {', '.join(header)}")
+        raise InvalidTrace(f"{path}: a column stands twice in the header: {safe(', '.join(header))}")
     found: list[list[str]] = [[] for _ in wanted]
     for number, row in enumerate(rows, start=2):
         if not row:
@@ -132,17 +165,19 @@ def _numbers(path: Path, name: str, column: Sequence[object]) -> NDArray[np.floa
             values[at] = convert(cell)
         except (ValueError, TypeError, OverflowError) as error:
             form = "Unix seconds or ISO 8601" if name in _TIMES else "a number"
-            raise InvalidTrace(f"{path}, row {at + 2}, column {name}: {cell!r} is not {form}") from error
-    most = np.inf if name not in {"prompt_tokens", "output_tokens", "in_tok", "out_tok"} else _MOST_TOKENS
+            raise InvalidTrace(f"{path}, row {at + 2}, column {name}: {safe(repr(cell), 60)} is not {form}") from error
+    most, unit = _MOST.get(name, (np.inf, ""))
     wrong = np.flatnonzero(~np.isfinite(values) | (values < 0) | (values > most))
     if wrong.size:
         at = int(wrong[0])
-        limits = "finite and not negative" if np.isinf(most) else f"between 0 and {most:.0e}"
-        raise InvalidTrace(f"{path}, row {at + 2}, column {name}: {column[at]} must be {limits}")
-    if name in _TIMES and values.size and values.max() > _EPOCH_MS:
-        at = int(values.argmax())
+        limits = "finite and not negative" if np.isinf(most) else f"between 0 and {most:.0e}{unit}"
+        raise InvalidTrace(f"{path}, row {at + 2}, column {name}: {_shown(column[at])} must be {limits}")
+    late = np.flatnonzero(values > _EPOCH_MS) if name in _TIMES else wrong
+    if late.size:
+        at = int(late[0])
         raise InvalidTrace(
-            f"{path}, row {at + 2}, column {name}: {column[at]} looks like milliseconds; give seconds (divide by 1000)"
+            f"{path}, row {at + 2}, column {name}: {_shown(column[at])} looks like milliseconds; "
+            "give seconds (divide by 1000)"
         )
     return values
 
@@ -174,7 +209,7 @@ def _by_client(
     which = np.array([number[name] for name in clients])
     order = np.lexsort((values[kind[0]], which))
     ends = np.searchsorted(which[order], np.arange(len(names)), side="right")
-    step = _step(path, values["t"]) if kind is INTERVAL_COLUMNS else 0
+    step = _step(path, which[order], values["t"][order], order) if kind is INTERVAL_COLUMNS else 0
     begin = 0
     for name, end in zip(names, ends.tolist(), strict=True):
         rows, begin = order[begin:end], end
@@ -182,25 +217,56 @@ def _by_client(
         if kind is REQUEST_COLUMNS:
             yield Requests(name, *own)
             continue
-        twice = np.flatnonzero(np.diff(own[0]) == 0)
-        if twice.size:
-            at = int(rows[twice[0] + 1]) + 2
-            raise InvalidTrace(f"{path}, row {at}, column t: {own[0][twice[0]]:g} stands twice for client {name!r}")
+        many = np.flatnonzero(own[1] * step > _MOST_REQUESTS)
+        if many.size:
+            raise InvalidTrace(
+                f"{path}, row {rows[many[0]] + 2}, column rate: {own[1][many[0]]:g} requests/s are more than "
+                f"{_MOST_REQUESTS:,.0f} in an interval of {step} s; give shorter intervals"
+            )
         yield Intervals(name, step, *own)
 
 
-def _step(path: Path, times: NDArray[np.float64]) -> int:
-    """Seconds between intervals: all times are multiples of it from the first one on."""
-    apart = np.unique(times - times.min())
-    apart = apart[apart > 0]
-    if apart.size == 0:
+def _step(path: Path, which: NDArray[np.int64], times: NDArray[np.float64], order: NDArray[np.intp]) -> int:
+    """Seconds between intervals: the most frequent gap within a client, the smallest of those equally frequent.
+
+    Rows come by client and time; every one must be whole intervals from where most of them are.
+    """
+    broken = np.flatnonzero(times != np.round(times))
+    if broken.size:
+        at = broken[np.argmin(order[broken])]
         raise InvalidTrace(
-            f"{path}, column t: every row has the same time; two intervals are needed to know their length"
+            f"{path}, row {order[at] + 2}, column t: {times[at]} is no whole second; "
+            "intervals must begin at whole seconds"
         )
-    step = int(np.gcd.reduce(np.round(apart).astype(np.int64)))
-    if step < 1 or np.abs(apart - np.round(apart)).max() > 1e-6:
-        raise InvalidTrace(f"{path}, column t: intervals must begin at whole seconds")
+    gaps = np.diff(times)[np.diff(which) == 0]
+    if gaps.size == 0:
+        raise InvalidTrace(f"{path}, column t: no client has two rows; two intervals are needed to know their length")
+    twice = np.flatnonzero((np.diff(times) == 0) & (np.diff(which) == 0))
+    if twice.size:
+        at = twice[0] + 1
+        raise InvalidTrace(
+            f"{path}, row {order[at] + 2}, column t: {times[at]:.0f} stands twice for a client, first in row "
+            f"{order[at - 1] + 2}; leave one out"
+        )
+    step = int(_most_frequent(gaps))
+    _refuse_off_grid(path, times, order, step)
     return step
+
+
+def _refuse_off_grid(path: Path, times: NDArray[np.float64], order: NDArray[np.intp], step: int) -> None:
+    phase = times % step
+    off = np.flatnonzero(phase != _most_frequent(phase))
+    if off.size:
+        at = off[np.argmin(order[off])]
+        raise InvalidTrace(
+            f"{path}, row {order[at] + 2}, column t: {times[at]:.0f} is not whole intervals of {step} s "
+            "(the usual gap) from the other rows; correct it, or add the intervals without a request, at rate 0"
+        )
+
+
+def _most_frequent(values: NDArray[np.float64]) -> float:
+    found, count = np.unique(values, return_counts=True)
+    return float(found[count.argmax()])
 
 
 def _unknown_columns(path: Path, columns: Mapping[str, object]) -> str:

@@ -66,7 +66,10 @@ def run(options: Options) -> str:
         raise Rejected(str(error)) from error
     if options.plot is not None:
         _draw(options.plot, result)
-    return report.as_json(result, advised) if options.as_json else report.as_table(result, advised)
+    if options.as_json:
+        return report.as_json(result, advised)
+    steps = {each.step for each in fleet if isinstance(each, trace.Intervals)}
+    return report.as_table(result, advised, *(f"The trace has intervals of {step} s." for step in steps))
 
 
 def _settings(options: Options) -> Settings:

@@ -77,9 +77,23 @@ def read(path: Path) -> list[Point]:
         if lacking := [name for name in _NEEDED if name not in names]:
             raise Rejected(f"{path}: the header lacks {' and '.join(lacking)}; it has {', '.join(names) or 'nothing'}")
         rows.fieldnames = names
-        return [point(row, f"row {number}") for number, row in enumerate(rows, start=1)]
+        found = [_row(row, f"row {number}", len(names)) for number, row in enumerate(rows, start=1)]
     except csv.Error as error:
         raise Rejected(f"{path}: {error}") from error
+    if not found:
+        raise Rejected(f"{path}: no row below the header")
+    return found
+
+
+def _row(row: Mapping[str | None, object], name: str, columns: int) -> Point:
+    """As the reader has it: cells beyond the header stand together below None."""
+    named = {key: value for key, value in row.items() if key is not None}
+    more = row.get(None)
+    if not isinstance(more, list):
+        return point(named, name)
+    identity = str(named.get("point_id") or "").strip() or name
+    why = f"{columns + len(more)} cells, and the header has {columns}; quote a cell that holds a comma"
+    return Point(identity, None, why=why)
 
 
 def point(row: Mapping[str, object], name: str) -> Point:

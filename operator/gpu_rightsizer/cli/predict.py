@@ -10,9 +10,10 @@ import click
 import numpy as np
 
 from gpu_rightsizer.cli.points import Point, point, read
+from gpu_rightsizer.domain.engines import EngineSettings
 from gpu_rightsizer.estimate.memory import rank_weights
 from gpu_rightsizer.ports import Rejected
-from gpu_rightsizer.predict.case import batches, columns, longest_context, mean_tpot, mean_ttft
+from gpu_rightsizer.predict.case import batches, columns, kv_room, longest_context, mean_tpot, mean_ttft
 from gpu_rightsizer.predict.memory import visible_memory
 from gpu_rightsizer.predict.roofline import SIGMA_FIRST, SIGMA_UNMEASURED, Z95, sigma
 from gpu_rightsizer.predict.shapes import MEASURED
@@ -101,7 +102,7 @@ def _answer(asked: Point, speed: _Speed) -> Answer:
     notes = [asked.why, asked.extrapolated, "" if measured else f"no measured point covers {case.accelerator.key}"]
     told = Answer(asked.id, fits=context >= needed, max_context=context, measured_accelerator=measured,
                   why="; ".join([*_memory(case, context, loads=loads), *filter(None, notes)]) or None)  # fmt: skip
-    if not (asked.load and loads) or not np.isfinite(speed.tpot):
+    if not (asked.load and _holds(case)) or not np.isfinite(speed.tpot):
         return told
     spread = max(speed.sigma, SIGMA_UNMEASURED) if asked.extrapolated else speed.sigma
     wide, first = float(np.exp(Z95 * spread)), float(np.exp(Z95 * SIGMA_FIRST))
@@ -144,6 +145,19 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
+def _holds(case: Case) -> bool:
+    """Whether it can have run: whoever leaves the memory share at its default can raise it, so weights alone decide."""
+    default = case.settings.gpu_memory_utilization == EngineSettings().gpu_memory_utilization
+    return _loads(case) and (default or kv_room(case).expected > 0)
+
+
+def _plain(value: float | None) -> str:
+    """Without an exponent, from a thousand on without a fraction."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else np.format_float_positional(value, trim="-")
+
+
 def _json(found: Sequence[Answer]) -> str:
     return json.dumps([asdict(each) for each in found], indent=1)
 
@@ -161,12 +175,13 @@ def _words(case: Case, answer: Answer) -> str:
         f"{case.model.name} on {case.settings.tensor_parallel} x {case.accelerator.product or case.accelerator.key}"
     ]
     if answer.tpot_ms is not None:
-        interval = f"{answer.tpot_ms_p05:g} to {answer.tpot_ms_p95:g} ms with 90 % chance"
-        first = f"{answer.ttft_ms_p05:g} to {answer.ttft_ms_p95:g} ms"
+        interval = f"{_plain(answer.tpot_ms_p05)} to {_plain(answer.tpot_ms_p95)} ms with 90 % chance"
+        first = f"{_plain(answer.ttft_ms_p05)} to {_plain(answer.ttft_ms_p95)} ms"
+        rate, many = _plain(answer.output_tok_s), _plain(case.concurrency)
         lines += [
-            f"  TPOT         {answer.tpot_ms:g} ms ({interval})",
-            f"  TTFT         {answer.ttft_ms:g} ms in the mean ({first} with 90 % chance)",
-            f"  throughput   {answer.output_tok_s:g} output tokens/s at {case.concurrency:g} requests at once",
+            f"  TPOT         {_plain(answer.tpot_ms)} ms ({interval})",
+            f"  TTFT         {_plain(answer.ttft_ms)} ms in the mean ({first} with 90 % chance)",
+            f"  throughput   {rate} output tokens/s at {many} requests at once",
         ]
     lines.append(
         f"  fits         {'yes' if answer.fits else 'no'}, a context of {answer.max_context:,} tokens starts for sure"
@@ -177,9 +192,9 @@ def _words(case: Case, answer: Answer) -> str:
 def _table(found: Sequence[Answer]) -> str:
     rows = [("POINT", "TPOT ms", "90 % INTERVAL", "TTFT ms", "FITS", "MAX CONTEXT", "WHY")]
     for each in found:
-        interval = "-" if each.tpot_ms is None else f"{each.tpot_ms_p05:g} to {each.tpot_ms_p95:g}"
+        interval = "-" if each.tpot_ms is None else f"{_plain(each.tpot_ms_p05)} to {_plain(each.tpot_ms_p95)}"
         fits = {True: "yes", False: "no", None: "-"}[each.fits]
-        numbers = [("-" if value is None else f"{value:g}") for value in (each.tpot_ms, each.ttft_ms)]
+        numbers = [_plain(value) for value in (each.tpot_ms, each.ttft_ms)]
         context = "-" if each.max_context is None else f"{each.max_context:,}"
         rows.append((each.point_id, numbers[0], interval, numbers[1], fits, context, each.why or ""))
     widths = [max(len(row[place]) for row in rows) for place in range(6)]

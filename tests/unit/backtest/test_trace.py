@@ -71,7 +71,15 @@ def test_packed_text_and_further_columns_are_read(tmp_path: Path) -> None:
         ("timestamp,timestamp,prompt_tokens,output_tokens\n1,1,2,3\n", "twice"),
         (INTERVALS + "0,1,1,1,1,a\n", "two intervals are needed"),
         (INTERVALS + "0,1,1,1,1,a\n600,1,1,1,1,a\n600,1,1,1,1,a\n", "row 4, column t: 600 stands twice"),
-        (INTERVALS + "0,1,1,1,1,a\n0.5,1,1,1,1,a\n", "whole seconds"),
+        (INTERVALS + "0,1,1,1,1,a\n0.5,1,1,1,1,a\n", "row 3, column t: 0.5 is no whole second"),
+        (INTERVALS + "1793578500,1,1,1,1,a\n" * 2, "row 3, column t: 1793578500 stands twice for a client, first in"),
+        (INTERVALS + "0,1,1,1,1,a\n600,1e9,1,1,1,a\n", "row 3, column rate: 1e9 must be between 0 and 1e+05 req"),
+        (INTERVALS + "0,1,1,1,1,a\n3600,9e4,1,1,1,a\n", "row 3, column rate: 90000 requests/s are more than 10,000"),
+        (INTERVALS + "0,1,1,1,1,a\n600,1,1,1,1,\n", "row 3, column client: empty"),
+        (REQUESTS + "5,2,3\n1700000000000,2,3\n1800000000000,2,3\n", "row 3, column timestamp: 1700000000000 looks"),
+        (REQUESTS + "1700000000,2,3\n0,2,3\n", "19,676 days from row 3 (0) to row 2 (1700000000), and at most 400"),
+        (REQUESTS + "1700000000,2,3\n99999999999,2,3\n", "to row 3 (99999999999)"),
+        (REQUESTS + "\x1b[31m\u202e,2,3\n", r"column timestamp: '\x1b[31m\u202e' is not"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -106,3 +114,30 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table(columns), path)
 
     assert [(t.client, t.prompt.tolist()) for t in read(path)] == [("a", [10]), ("b", [20])]
+
+
+def _quarter_hours(*changed: tuple[int, str]) -> str:
+    """A day from 1793578500 on."""
+    times = [str(1_793_578_500 + 900 * i) for i in range(96)]
+    for at, text in changed:
+        times[at] = text
+    return INTERVALS + "".join(f"{t},1,1,100,10,a\n" for t in times)
+
+
+@pytest.mark.parametrize("shifted", [0, 40, 95])
+def test_one_shifted_interval_is_refused_and_does_not_shorten_the_others(tmp_path: Path, shifted: int) -> None:
+    wrong = 1_793_578_537 + 900 * shifted
+
+    with pytest.raises(InvalidTrace) as caught:
+        read(_file(tmp_path, _quarter_hours((shifted, str(wrong)))))
+
+    assert f"row {shifted + 2}, column t: {wrong} is not whole intervals of 900 s (the usual gap)" in str(caught.value)
+
+
+def test_intervals_left_out_do_not_lengthen_the_others(tmp_path: Path) -> None:
+    rows = _quarter_hours().splitlines(keepends=True)
+
+    (one,) = read(_file(tmp_path, "".join(rows[:20] + rows[50:52] + rows[80:])))
+
+    assert isinstance(one, Intervals)
+    assert one.step == 900

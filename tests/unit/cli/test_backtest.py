@@ -38,6 +38,7 @@ def test_the_table_has_ours_first_and_the_baselines_below(trace: Path) -> None:
     assert answer.output.splitlines()[1].startswith("gpu-rightsizer ")
     assert "VPA target" in answer.output
     assert "2 windows of one deployment each" in answer.output
+    assert "The trace has intervals of 600 s." in answer.output
     assert "autoscaler target" in answer.output.splitlines()[-1]
 
 
@@ -57,6 +58,36 @@ def test_with_a_model_sizes_are_classes_and_the_present_one_is_judged_too(trace:
     # the smallest demand takes one g6e.xlarge, and the whole p5.48xlarge costs 55.04/1.861 times as much
     assert policies["static current"]["saving_vs_2x_peak"] == pytest.approx(1 - 55.04 / 1.861)
     assert policies["static current"]["violation_minutes_per_week"] == 0
+
+
+def test_what_the_operator_would_say_stands_in_json_and_below_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    rows = [f"{1_793_577_600 + 600 * i},{0.2 + 0.1 * (i % 7)},1.2,600,150,chat" for i in range(9 * 144)]
+    path.write_text("\n".join(["t,rate,cv,in_tok,out_tok,client", *rows]) + "\n", encoding="utf-8")
+    options = (
+        "--model",
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "--current",
+        "p5.48xlarge",
+        "--fit",
+        "7d",
+        "--judge",
+        "1d",
+    )
+
+    told = json.loads(_run(path, *options, "--json").output)["recommended"]
+    lines = _run(path, *options).output.splitlines()
+
+    assert [(each["deployment"], each["from"]) for each in told] == [
+        ("chat", "2026-11-09T00:00:00+00:00"),
+        ("chat", "2026-11-10T00:00:00+00:00"),
+    ]
+    last = told[-1]
+    assert last["action"] == "Resize"
+    assert last["instance_class"] != "p5.48xlarge"
+    at = lines.index("As recommended from 2026-11-10 00:00 UTC on:")
+    assert lines[at + 1] == f"  chat: Resize, {last['replicas']} x {last['instance_class']}. {last['reason']}"
+    assert len(last["reason"]) > 20
 
 
 def test_the_plot_is_written(trace: Path, tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def test_every_row_answers_or_says_why(tmp_path: Path) -> None:
         "good,meta-llama/Llama-3.1-8B-Instruct,h100_sxm,1,vllm,bf16,8,1024,256,x\n"
         "lost,no/such-model,h100_sxm,1,vllm,bf16,8,1024,256,x\n"
         "idle,Llama 3.1 8B,H100 80GB SXM,1,vllm,bf16,,1024,256,x\n"
-        "odd,Llama-3.1-8B,h100,1,vllm,bf16,eight,1024,256,x,too,many,cells\n"
+        "odd,Llama-3.1-8B,h100,1,vllm,bf16,eight,1024,256,x\n"
+        "wide,Llama-3.1-8B,h100,1,vllm,bf16,8,1,024,256,x\n"
         "short,Llama-3.1-8B\n"
         "large,meta-llama/Llama-3.1-70B-Instruct,h100,1,vllm,bf16,8,1024,256,x\n"
         ",Llama-3.1-8B,h100,1,vllm,bf16,1e400,1024,256,x\n",
@@ -105,9 +106,11 @@ def test_every_row_answers_or_says_why(tmp_path: Path) -> None:
     assert (by["idle"]["tpot_ms"], by["idle"]["fits"]) == (None, True)
     assert "concurrency missing" in str(by["idle"]["why"])
     assert "concurrency: 'eight' is not a number" in str(by["odd"]["why"])
+    assert by["wide"]["why"] == "11 cells, and the header has 10; quote a cell that holds a comma"
+    assert by["wide"]["tpot_ms"] is None
     assert by["short"]["why"] == "gpu is missing"
     assert (by["large"]["tpot_ms"], by["large"]["fits"], by["large"]["max_context"]) == (None, False, 0)
-    assert "must be more than 0" in str(by["row 7"]["why"])
+    assert "must be more than 0" in str(by["row 8"]["why"])
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "a,b\n1,2\n", "model\nx\n"])
@@ -119,6 +122,28 @@ def test_a_file_that_is_no_such_table_is_refused_in_one_line(tmp_path: Path, tex
 
     assert isinstance(answer.exception, Rejected)
     assert "the header lacks" in str(answer.exception)
+
+
+def test_a_header_alone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("model,gpu\n")
+
+    assert "no row below the header" in str(_run(path, "--json").exception)
+
+
+def test_a_long_queue_is_told_without_an_exponent() -> None:
+    answer = _run(*LLAMA, "--gpu", "l4", "--concurrency", 1_000_000, "--input", 1000, "--output", 20_000)
+
+    assert "at 1,000,000 requests at once" in answer.output
+    assert "e+" not in answer.output
+
+
+def test_no_speed_where_the_memory_given_does_not_hold_the_model() -> None:
+    (answer,) = json.loads(_run(*LLAMA, "--gpu", "l4", "--memory-share", 0.5, "--json").output)
+
+    assert (answer["tpot_ms"], answer["ttft_ms"], answer["output_tok_s"]) == (None, None, None)
+    assert answer["fits"] is False
+    assert "no context fits for sure at a memory share of 0.5" in answer["why"]
 
 
 def test_bytes_that_are_no_text_and_quotes_that_never_close_do_no_harm(tmp_path: Path) -> None:
