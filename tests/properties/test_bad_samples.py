@@ -30,6 +30,7 @@ BAD = (float("nan"), float(np.float64(STALE)), float("inf"), float("-inf"), -1.0
 SPOILT = (
     "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:cache_config_info",
     "vllm:prompt_tokens_total", "vllm:generation_tokens_total", "DCGM_FI_DEV_FB_USED", "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    "vllm:request_time_per_output_token_seconds_bucket",
 )  # fmt: skip
 
 
@@ -39,7 +40,16 @@ def daily(low: float, high: float) -> scrapes.Curve:
 
 def clean() -> list[Scraped]:
     engine = scrapes.Engine(kv=daily(0.05, 0.12), running=daily(1, 6), blocks="20000", span=SPAN)
-    return [*engine.series(), *scrapes.Device(span=SPAN).series(), scrapes.up("vllm", SPAN), scrapes.up("dcgm", SPAN)]
+    up = (scrapes.up("vllm", SPAN), scrapes.up("dcgm", SPAN))
+    return [*engine.series(), *speed(), *scrapes.Device(span=SPAN).series(), *up]
+
+
+def speed() -> list[Scraped]:
+    """Every request takes between 5 and 10 ms a token."""
+    labels = {"namespace": scrapes.NAMESPACE, "pod": scrapes.FIRST, "job": "vllm", "model_name": "m", "engine": "0"}
+    name = "vllm:request_time_per_output_token_seconds_bucket"
+    rates = {"0.005": 0.0, "0.01": 0.1, "+Inf": 0.1}
+    return [scrapes.counter(name, {**labels, "le": bound}, rate, SPAN) for bound, rate in rates.items()]
 
 
 def judged(stored: list[Scraped]) -> Evaluation:

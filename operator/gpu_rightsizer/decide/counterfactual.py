@@ -20,6 +20,7 @@ from gpu_rightsizer.domain.models import WeightDtype
 from gpu_rightsizer.domain.options import Change, Options
 from gpu_rightsizer.domain.readings import Missing
 from gpu_rightsizer.domain.units import Bytes, Millicores
+from gpu_rightsizer.estimate.load import least_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,7 +143,7 @@ def _engine_limits(case: _Case) -> Iterator[_Trial]:
     capacity, longest = case.candidate.prediction.kv_capacity_tokens, longest_request(workload)
     if capacity is not None and longest is not None and capacity > 0:
         shorter = int(capacity) // CONTEXT_STEP * CONTEXT_STEP
-        if 0 < shorter < longest and Code.CONTEXT_TOO_LONG in case.against:
+        if least_context(case.need) <= shorter < longest and Code.CONTEXT_TOO_LONG in case.against:
             yield _limit(case, Lever.MAX_MODEL_LEN, "max_model_len", shorter)
         places = int(capacity) // longest
         if 0 < places < (settings.max_num_seqs or math.inf):

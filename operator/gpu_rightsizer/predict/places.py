@@ -154,7 +154,7 @@ def _effects(table: Table, workloads: Sequence[Workload]) -> NDArray[np.int64]:
     More replicas on a node than there are to place make no difference.
     """
     pods = [(w.pod.cpu, w.pod.memory + w.pod.shared_memory, w.pod.ephemeral_storage) for w in workloads]
-    cpu, memory, disk = np.array(pods, dtype=np.int64).T[:, :, None]
+    cpu, memory, disk = np.array([[min(each, _ENDLESS + 1) for each in pod] for pod in pods], np.int64).T[:, :, None]
     most = np.array([max(replica_counts(w)) for w in workloads])[:, None]
     whole = [(o.cpu, o.memory, _ENDLESS if o.ephemeral_storage is None else o.ephemeral_storage) for o in table.offered]
     cpus, memories, disks = np.array(whole, dtype=np.int64).reshape(-1, 3).T
