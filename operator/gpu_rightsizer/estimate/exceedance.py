@@ -18,6 +18,7 @@ _BISECTIONS = 60
 _KNOTS = 20
 _BEND = 0.2  # of log capacity about the threshold, within which knots lie close: there P bends
 _LEAST_LOG = np.float32(-80.0)  # of a chance: what is smaller has no normal single-precision number and is slow
+_BELOW = 1 - 1e-12  # of the usual peak: less is below it, and not only rounded otherwise
 _SMALLEST_SHAPE = 3e-4  # stands for 0: the error of S is below 1 % where S is above 1e-4
 _FIRST_RANK = 5  # the fewest windows from which a frequency is taken
 _RARE = 10  # one in so many windows tells how fast rarer ones thin out
@@ -98,7 +99,7 @@ def _interpolated(
         return out
     usual = np.array([t.seasonal.max() for t in tails])[:, None]
     bend = usual * np.array([t.threshold for t in tails])[:, None]
-    asked = np.arcsinh(np.log(np.where(capacity >= usual, capacity, np.nan) / bend) / _BEND)
+    asked = np.arcsinh(np.log(np.where(capacity >= usual * _BELOW, capacity, np.nan) / bend) / _BEND)
     lowest = np.arcsinh(np.log(usual / bend) / _BEND)
     low, high = (np.where(np.isnan(end), lowest, end) for end in _ends(asked))
     span = np.maximum(high - low, 1e-9)
@@ -213,7 +214,7 @@ class _Stack:
         none = 1 - self.ordinary.exceed(at, z, hours)
         if self.bursts is not None:
             none *= 1 - self.bursts.exceed(at, z, hours)
-        return np.asarray(np.clip(np.where(capacity < self.usual[at], 1.0, 1 - none), 0.0, 1.0))
+        return np.asarray(np.clip(np.where(capacity < self.usual[at] * _BELOW, 1.0, 1 - none), 0.0, 1.0))
 
 
 class _Points:
