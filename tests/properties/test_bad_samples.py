@@ -30,7 +30,6 @@ BAD = (float("nan"), float(np.float64(STALE)), float("inf"), float("-inf"), -1.0
 SPOILT = (
     "vllm:kv_cache_usage_perc", "vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:cache_config_info",
     "vllm:prompt_tokens_total", "vllm:generation_tokens_total", "DCGM_FI_DEV_FB_USED", "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
-    "vllm:request_time_per_output_token_seconds_bucket",
 )  # fmt: skip
 
 
