@@ -40,21 +40,21 @@ def tokens_of(model: ModelArchitecture, place: InstanceClass, split: int | None 
     return max(kv_room(Case(model, place.accelerator, settings=settings)).sure, 0.0)
 
 
-def known_class(name: str) -> InstanceClass:
-    """One with a price; raises UnknownName."""
+def priced_class(name: str) -> tuple[InstanceClass, float]:
+    """A class and its USD an hour; raises UnknownName where the catalogue has none or no price."""
     found = load().instance(name)
     if found is None or found.price is None:
         raise UnknownName(f"the catalogue has no priced instance class {name!r}")
-    return found
+    return found, float(found.price.hourly)
 
 
 def replica_on(model: ModelArchitecture, name: str) -> tuple[float, float]:
     """KV tokens and USD an hour of one replica on the class; raises UnknownName where it does not fit."""
-    found = known_class(name)
+    found, hourly = priced_class(name)
     tokens = tokens_of(model, found)
     if tokens < 1:
         raise UnknownName(f"{model.name} does not fit on {name} (tensor parallel {found.accelerators})")
-    return tokens, float(found.price.hourly) if found.price else 0.0
+    return tokens, hourly
 
 
 def ladder_of(model: ModelArchitecture, names: Sequence[str], deployments: int) -> Ladder:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -149,7 +148,7 @@ def recommended(window: Window, runs: Runs, judge: timedelta) -> Recommended:
     each = [_where(evaluation) for evaluation in found]
     return Recommended(
         np.array([_holds(where, runs.model) for where in each]),
-        np.array([float(where.hourly or Decimal(0)) for where in each]),
+        np.array([_hourly(where) for where in each]),
         np.array([_stated(where) for where in each]),
         tuple(_said(*pair, now) for pair in zip(found, each, strict=True)),
     )
@@ -168,6 +167,12 @@ def _where(evaluation: Evaluation) -> Candidate:
     if where is None:
         raise ValueError("a deployment of a trace runs on a known class")
     return where
+
+
+def _hourly(where: Candidate) -> float:
+    if where.hourly is None:
+        raise ValueError("a class that is recommended, or named as the present one, has a price")
+    return float(where.hourly)
 
 
 def _holds(where: Candidate, model: ModelArchitecture) -> float:

@@ -98,7 +98,7 @@ def _current(options: Options) -> Current | None:
         return None
     model = classes.known_model(options.model)
     tokens, hourly = classes.replica_on(model, options.current)
-    place = classes.known_class(options.current)
+    place, _ = classes.priced_class(options.current)
     runs = Runs(model, place, options.replicas, options.risk, names=options.classes)
     return Current(options.replicas * tokens, options.replicas * hourly, runs)
 

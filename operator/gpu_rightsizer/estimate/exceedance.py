@@ -43,10 +43,11 @@ def exceedances(
 ) -> NDArray[np.float64]:
     """The same for many pairs at once: `rows[i]` names the tail that `capacity[i]` and `hours[i]` belong to."""
     found = _uncapped(tails, rows, capacity, hours)
-    within = _within_windows([tails[row] for row in rows], hours)
+    each = [tails[row] for row in rows]
+    within = _within_windows(each, hours)
     if within is not None:
         weekly = _uncapped(tails, rows, capacity, within)
-        found = _as_it_came_true(found[:, None], weekly[:, None], [tails[row] for row in rows], hours)[:, 0]
+        found = _as_it_came_true(found[:, None], weekly[:, None], each, hours)[:, 0]
     return np.where(capacity >= _caps(tails)[rows], 0.0, found)
 
 

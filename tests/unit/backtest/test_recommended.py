@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from gpu_rightsizer.backtest.classes import known_class, known_model, replica_on
+from gpu_rightsizer.backtest.classes import known_model, priced_class, replica_on
 from gpu_rightsizer.backtest.demand import Demand, Service, demand_of
 from gpu_rightsizer.backtest.ladder import relative_ladder
 from gpu_rightsizer.backtest.recommended import Runs, pace_on, recommended
@@ -17,7 +17,7 @@ from gpu_rightsizer.backtest.trace import Intervals
 from gpu_rightsizer.backtest.window import Window, windows
 
 LLAMA = known_model("meta-llama/Llama-3.1-8B-Instruct")
-LARGE = Runs(LLAMA, known_class("p5.48xlarge"), 1, 0.01, tpot=0.004)
+LARGE = Runs(LLAMA, priced_class("p5.48xlarge")[0], 1, 0.01, tpot=0.004)
 WEEK = 7 * 1440
 SETTINGS = Settings(WEEK, 1440, frontier=False)
 START = 1_795_392_600  # ten minutes past an hour: blocks are whole hours all the same
@@ -95,4 +95,4 @@ def test_without_a_traced_engine_nothing_is_claimed() -> None:
 def test_a_faster_class_serves_faster() -> None:
     fleet = [traffic(1.0)]
 
-    assert pace_on(LARGE, fleet).tpot < pace_on(replace(LARGE, instance=known_class("g6.xlarge")), fleet).tpot
+    assert pace_on(LARGE, fleet).tpot < pace_on(replace(LARGE, instance=priced_class("g6.xlarge")[0]), fleet).tpot
